@@ -1,0 +1,5 @@
+//! Differentiable operations for candle.
+
+pub mod rng;
+
+pub use rng::{Purpose, Rng};
