@@ -208,7 +208,10 @@ mod tests {
         let n = 200_000;
         let moments = |f: &dyn Fn(u64) -> f32| {
             let mean = (0..n).map(|i| f64::from(f(i))).sum::<f64>() / n as f64;
-            let var = (0..n).map(|i| (f64::from(f(i)) - mean).powi(2)).sum::<f64>() / n as f64;
+            let var = (0..n)
+                .map(|i| (f64::from(f(i)) - mean).powi(2))
+                .sum::<f64>()
+                / n as f64;
             (mean, var)
         };
         // Four standard errors: of the mean σ/√n, of the variance about σ²·√(2/n).

@@ -1,0 +1,294 @@
+//! The loops of batch normalisation: one task a channel to reduce, one a plane to write.
+
+use rayon::prelude::*;
+
+use crate::activation::{clamp, pass};
+use crate::simd::{Kernel, Scalar, dispatch};
+
+const LANES: usize = 16;
+
+/// `(n, c, plane)`.
+pub(super) struct Planes {
+    batch: usize,
+    channels: usize,
+    plane: usize,
+}
+
+impl Planes {
+    pub(super) fn new(shape: &[usize]) -> Self {
+        Self {
+            batch: shape[0],
+            channels: shape[1],
+            plane: shape[2..].iter().product(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.batch * self.plane
+    }
+
+    /// The planes of one channel, image by image.
+    fn of<'a, T>(&self, x: &'a [T], channel: usize) -> impl Iterator<Item = &'a [T]> {
+        let (plane, channels) = (self.plane, self.channels);
+        (0..self.batch).map(move |n| &x[(n * channels + channel) * plane..][..plane])
+    }
+}
+
+/// What happens to one channel: `γ·(x − μ)·rstd + β`.
+#[derive(Clone, Copy)]
+pub(super) struct Map<T> {
+    pub mean: T,
+    pub rstd: T,
+    pub gamma: T,
+    pub beta: T,
+}
+
+/// Mean and biased variance of every channel, in two passes so that a large mean costs no digits.
+pub(super) fn statistics<T: Scalar>(p: &Planes, x: &[T]) -> (Vec<T>, Vec<T>) {
+    let moments = |channel: usize| {
+        let count = p.count() as f64;
+        let mut sum = 0.;
+        p.of(x, channel)
+            .for_each(|x| dispatch(Sum { x, total: &mut sum }));
+        let mean = T::from_f64(sum / count);
+        let mut squares = 0.;
+        p.of(x, channel).for_each(|x| {
+            let total = &mut squares;
+            dispatch(Squares { x, mean, total })
+        });
+        (mean, T::from_f64(squares / count))
+    };
+    (0..p.channels).into_par_iter().map(moments).unzip()
+}
+
+pub(super) fn normalise<T: Scalar>(p: &Planes, x: &[T], maps: &[Map<T>], bounds: (T, T)) -> Vec<T> {
+    let mut y = vec![T::zero(); x.len()];
+    if p.plane == 0 {
+        return y;
+    }
+    y.par_chunks_mut(p.plane)
+        .zip(x.par_chunks(p.plane))
+        .enumerate()
+        .for_each(|(i, (y, x))| {
+            let m = maps[i % p.channels];
+            let scale = m.gamma * m.rstd;
+            let shift = m.beta - m.mean * scale;
+            dispatch(Normalise {
+                y,
+                x,
+                scale,
+                shift,
+                bounds,
+            });
+        });
+    y
+}
+
+/// What forward left for backward, and the gradient that arrives.
+#[derive(Clone, Copy)]
+pub(super) struct Saved<'a, T> {
+    pub x: &'a [T],
+    pub y: &'a [T],
+    pub dy: &'a [T],
+}
+
+pub(super) struct Gradients<T> {
+    pub x: Option<Vec<T>>,
+    pub gamma: Vec<T>,
+    pub beta: Vec<T>,
+}
+
+/// ```text
+/// g = dy where the activation passes      dβ = Σ g      dγ = Σ g·x̂      x̂ = (x − μ)·rstd
+/// dx = γ·rstd·(g − dβ/m − x̂·dγ/m) with statistics of the batch, γ·rstd·g with given ones
+/// ```
+pub(super) fn backward<T: Scalar>(
+    p: &Planes,
+    saved: Saved<T>,
+    maps: &[Map<T>],
+    bounds: (T, T),
+    batch: bool,
+    wants_x: bool,
+) -> Gradients<T> {
+    let sums: Vec<(T, T)> = (0..p.channels)
+        .into_par_iter()
+        .map(|channel| reduce(p, saved, channel, maps[channel], bounds))
+        .collect();
+    let through = if batch { 1. / p.count() as f64 } else { 0. };
+    let x = wants_x.then(|| grad_x(p, saved, maps, &sums, bounds, T::from_f64(through)));
+    let (gamma, beta) = sums.into_iter().unzip();
+    Gradients { x, gamma, beta }
+}
+
+fn reduce<T: Scalar>(
+    p: &Planes,
+    saved: Saved<T>,
+    channel: usize,
+    map: Map<T>,
+    bounds: (T, T),
+) -> (T, T) {
+    let mut totals = (0., 0.);
+    let planes = p.of(saved.x, channel).zip(p.of(saved.y, channel));
+    for ((x, y), dy) in planes.zip(p.of(saved.dy, channel)) {
+        dispatch(Reduce {
+            saved: Saved { x, y, dy },
+            map,
+            bounds,
+            totals: &mut totals,
+        });
+    }
+    (T::from_f64(totals.0), T::from_f64(totals.1))
+}
+
+fn grad_x<T: Scalar>(
+    p: &Planes,
+    saved: Saved<T>,
+    maps: &[Map<T>],
+    sums: &[(T, T)],
+    bounds: (T, T),
+    through: T,
+) -> Vec<T> {
+    let mut dx = vec![T::zero(); saved.x.len()];
+    if p.plane == 0 {
+        return dx;
+    }
+    dx.par_chunks_mut(p.plane).enumerate().for_each(|(i, dx)| {
+        let (start, end) = (i * p.plane, (i + 1) * p.plane);
+        let channel = i % p.channels;
+        dispatch(GradX {
+            dx,
+            saved: Saved {
+                x: &saved.x[start..end],
+                y: &saved.y[start..end],
+                dy: &saved.dy[start..end],
+            },
+            map: maps[channel],
+            means: (sums[channel].0 * through, sums[channel].1 * through),
+            bounds,
+        });
+    });
+    dx
+}
+
+struct Sum<'a, T> {
+    x: &'a [T],
+    total: &'a mut f64,
+}
+
+impl<T: Scalar> Kernel for Sum<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let mut lanes = [T::zero(); LANES];
+        let mut chunks = self.x.chunks_exact(LANES);
+        for x in chunks.by_ref() {
+            for lane in 0..LANES {
+                lanes[lane] += x[lane];
+            }
+        }
+        let rest: T = chunks.remainder().iter().copied().sum();
+        *self.total += lanes.iter().map(|l| l.wide()).sum::<f64>() + rest.wide();
+    }
+}
+
+struct Squares<'a, T> {
+    x: &'a [T],
+    mean: T,
+    total: &'a mut f64,
+}
+
+impl<T: Scalar> Kernel for Squares<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let mut lanes = [T::zero(); LANES];
+        let mut chunks = self.x.chunks_exact(LANES);
+        for x in chunks.by_ref() {
+            for lane in 0..LANES {
+                let d = x[lane] - self.mean;
+                lanes[lane] = d.multiply_add::<FMA>(d, lanes[lane]);
+            }
+        }
+        let rest = chunks.remainder().iter();
+        let rest: T = rest.map(|&x| (x - self.mean) * (x - self.mean)).sum();
+        *self.total += lanes.iter().map(|l| l.wide()).sum::<f64>() + rest.wide();
+    }
+}
+
+struct Normalise<'a, T> {
+    y: &'a mut [T],
+    x: &'a [T],
+    scale: T,
+    shift: T,
+    bounds: (T, T),
+}
+
+impl<T: Scalar> Kernel for Normalise<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (y, x) in self.y.iter_mut().zip(self.x) {
+            *y = clamp(x.multiply_add::<FMA>(self.scale, self.shift), self.bounds);
+        }
+    }
+}
+
+struct Reduce<'a, T> {
+    saved: Saved<'a, T>,
+    map: Map<T>,
+    bounds: (T, T),
+    totals: &'a mut (f64, f64),
+}
+
+impl<T: Scalar> Reduce<'_, T> {
+    #[inline(always)]
+    fn element<const FMA: bool>(&self, i: usize, sums: (T, T)) -> (T, T) {
+        let Saved { x, y, dy } = self.saved;
+        let g = pass(dy[i], y[i], self.bounds);
+        let hat = (x[i] - self.map.mean) * self.map.rstd;
+        (g.multiply_add::<FMA>(hat, sums.0), sums.1 + g)
+    }
+}
+
+impl<T: Scalar> Kernel for Reduce<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let n = self.saved.x.len();
+        assert!(self.saved.y.len() == n && self.saved.dy.len() == n);
+        let mut lanes = ([T::zero(); LANES], [T::zero(); LANES]);
+        for start in (0..n - n % LANES).step_by(LANES) {
+            for lane in 0..LANES {
+                let sums = (lanes.0[lane], lanes.1[lane]);
+                (lanes.0[lane], lanes.1[lane]) = self.element::<FMA>(start + lane, sums);
+            }
+        }
+        let rest = (n - n % LANES..n).fold((T::zero(), T::zero()), |sums, i| {
+            self.element::<FMA>(i, sums)
+        });
+        let total =
+            |lanes: &[T; LANES], rest: T| lanes.iter().map(|l| l.wide()).sum::<f64>() + rest.wide();
+        self.totals.0 += total(&lanes.0, rest.0);
+        self.totals.1 += total(&lanes.1, rest.1);
+    }
+}
+
+struct GradX<'a, T> {
+    dx: &'a mut [T],
+    saved: Saved<'a, T>,
+    map: Map<T>,
+    /// `dγ/m` and `dβ/m`, or zeros.
+    means: (T, T),
+    bounds: (T, T),
+}
+
+impl<T: Scalar> Kernel for GradX<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Saved { x, y, dy } = self.saved;
+        let Map { mean, rstd, .. } = self.map;
+        let scale = self.map.gamma * rstd;
+        let (dgamma, dbeta) = self.means;
+        for (((dx, x), y), dy) in self.dx.iter_mut().zip(x).zip(y).zip(dy) {
+            let g = pass(*dy, *y, self.bounds);
+            let hat = (*x - mean) * rstd;
+            *dx = scale * (g - dbeta - hat * dgamma);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Batch normalisation, fused with the activation behind it.
+
+mod cpu;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use crate::activation::Activation;
+use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::simd::Scalar;
+
+/// Mean and biased variance of each channel of one batch, without a graph.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    /// `(c,)`.
+    pub mean: Tensor,
+    /// `(c,)`, divided by the number of values, not by one less.
+    pub variance: Tensor,
+    /// Values per channel, n·h·w.
+    pub count: usize,
+}
+
+/// Normalises each channel by the statistics of the batch, then scales, shifts and activates it.
+///
+/// `x (n, c, …)`, `gamma (c,)`, `beta (c,)` → `(n, c, …)`
+///
+/// ```text
+/// y = act(γ·(x − μ)/√(σ² + ε) + β)          μ, σ² over n and all dimensions behind c
+/// ```
+///
+/// The statistics are returned for the running averages of the layer, which PyTorch updates with
+/// the unbiased variance σ²·m/(m−1). An error if the shapes do not fit or a channel has one value.
+///
+/// Source: Ioffe, Szegedy, "Batch normalization", 2015.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use dl_autograd::{Activation, batch_norm};
+/// let x = Tensor::new(&[[1f64], [3.]], &Device::Cpu)?;
+/// let (one, zero) = (Tensor::new(&[1f64], &Device::Cpu)?, Tensor::new(&[0f64], &Device::Cpu)?);
+/// let (y, batch) = batch_norm(&x, &one, &zero, 0., Activation::Relu)?;
+/// assert_eq!(y.to_vec2::<f64>()?, [[0.], [1.]]);
+/// assert_eq!(batch.mean.to_vec1::<f64>()?, [2.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<(Tensor, BatchStatistics)> {
+    let count = check(x, &[("gamma", gamma), ("beta", beta)])?;
+    if count < 2 {
+        bail!(
+            "batch_norm needs 2 or more values a channel to train, x {:?} has {count}",
+            x.shape()
+        )
+    }
+    if !has_kernel(x) {
+        return composed(x, gamma, beta, eps, activation);
+    }
+    let saved = Arc::new(OnceLock::new());
+    let op = BatchNorm {
+        statistics: Source::Batch(saved.clone()),
+        eps,
+        activation,
+    };
+    let y = apply(x, gamma, beta, op)?;
+    let Some((mean, variance)) = saved.get().cloned() else {
+        bail!("batch_norm left no statistics")
+    };
+    let statistics = BatchStatistics {
+        mean,
+        variance,
+        count,
+    };
+    Ok((y, statistics))
+}
+
+/// Normalises each channel by given statistics, which get no gradient: batch norm in evaluation.
+///
+/// `x (n, c, …)`, the others `(c,)` → `(n, c, …)`
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use dl_autograd::{Activation, batch_norm_with};
+/// let at = |v: f64| Tensor::new(&[v], &Device::Cpu);
+/// let x = Tensor::new(&[[7f64]], &Device::Cpu)?;
+/// let y = batch_norm_with(&x, &at(2.)?, &at(1.)?, &at(3.)?, &at(4.)?, 0., Activation::Identity)?;
+/// assert_eq!(y.to_vec2::<f64>()?, [[2. * (7. - 3.) / 2. + 1.]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn batch_norm_with(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    variance: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<Tensor> {
+    let (mean, variance) = (mean.detach(), variance.detach());
+    check(
+        x,
+        &[
+            ("gamma", gamma),
+            ("beta", beta),
+            ("mean", &mean),
+            ("variance", &variance),
+        ],
+    )?;
+    if !has_kernel(x) {
+        return normalise(x, gamma, beta, &mean, &variance, eps, activation);
+    }
+    let op = BatchNorm {
+        // A copy: the running averages are updated in place while this graph may still live.
+        statistics: Source::Given(mean.copy()?, variance.copy()?),
+        eps,
+        activation,
+    };
+    apply(x, gamma, beta, op)
+}
+
+fn check(x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
+    if x.rank() < 2 {
+        bail!("batch_norm takes x (n, c, …), got {:?}", x.shape())
+    }
+    let channels = x.dim(1)?;
+    for (name, tensor) in per_channel {
+        if tensor.dims() != [channels] {
+            bail!(
+                "batch_norm of {channels} channels got {name} {:?}",
+                tensor.shape()
+            )
+        }
+    }
+    Ok(x.elem_count() / channels.max(1))
+}
+
+fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: BatchNorm) -> Result<Tensor> {
+    x.contiguous()?
+        .apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)
+}
+
+fn composed(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<(Tensor, BatchStatistics)> {
+    let flat = x.transpose(0, 1)?.flatten_from(1)?;
+    let mean = flat.mean(1)?;
+    let variance = flat.broadcast_sub(&mean.unsqueeze(1)?)?.sqr()?.mean(1)?;
+    let y = normalise(x, gamma, beta, &mean, &variance, eps, activation)?;
+    let statistics = BatchStatistics {
+        mean: mean.detach(),
+        variance: variance.detach(),
+        count: flat.dim(1)?,
+    };
+    Ok((y, statistics))
+}
+
+fn normalise(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    variance: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    shape[1] = x.dim(1)?;
+    let scale = (gamma / (variance + eps)?.sqrt()?)?;
+    let y = x
+        .broadcast_sub(&mean.reshape(shape.as_slice())?)?
+        .broadcast_mul(&scale.reshape(shape.as_slice())?)?
+        .broadcast_add(&beta.reshape(shape.as_slice())?)?;
+    activation.forward(&y)
+}
+
+/// Mean and biased variance, `(c,)` each.
+type Statistics = (Tensor, Tensor);
+
+enum Source {
+    /// Computed in forward, kept for backward.
+    Batch(Arc<OnceLock<Statistics>>),
+    Given(Tensor, Tensor),
+}
+
+struct BatchNorm {
+    statistics: Source,
+    eps: f64,
+    activation: Activation,
+}
+
+impl BatchNorm {
+    fn forward<T: Scalar>(
+        &self,
+        (x, layout): (&CpuStorage, &Layout),
+        gamma: (&CpuStorage, &Layout),
+        beta: (&CpuStorage, &Layout),
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, shape) = (slice::<T>(x, layout)?, layout.dims());
+        let planes = cpu::Planes::new(shape);
+        if let Source::Batch(saved) = &self.statistics {
+            let (mean, variance) = cpu::statistics(&planes, x);
+            let channels = mean.len();
+            // The op is created for one call, so the cell is empty.
+            let _ = saved.set((tensor(mean, channels)?, tensor(variance, channels)?));
+        }
+        let (gamma, beta) = (slice(gamma.0, gamma.1)?, slice(beta.0, beta.1)?);
+        let maps = self.maps::<T>(gamma, Some(beta))?;
+        let y = cpu::normalise(&planes, x, &maps, self.activation.bounds());
+        Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
+    }
+
+    fn backward<T: Scalar>(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<cpu::Gradients<T>> {
+        let planes = cpu::Planes::new(x.dims());
+        let maps = read::<T, _>(gamma, |gamma| self.maps(gamma, None))?;
+        let batch = matches!(self.statistics, Source::Batch(_));
+        let bounds = self.activation.bounds();
+        read::<T, _>(x, |x_| {
+            read::<T, _>(y, |y| {
+                read::<T, _>(dy, |dy| {
+                    let saved = cpu::Saved { x: x_, y, dy };
+                    let wanted = x.track_op();
+                    Ok(cpu::backward(&planes, saved, &maps, bounds, batch, wanted))
+                })
+            })
+        })
+    }
+
+    fn maps<T: Scalar>(&self, gamma: &[T], beta: Option<&[T]>) -> Result<Vec<cpu::Map<T>>> {
+        let (mean, variance) = match &self.statistics {
+            Source::Given(mean, variance) => (mean, variance),
+            Source::Batch(saved) => match saved.get() {
+                Some((mean, variance)) => (mean, variance),
+                None => bail!("backward of batch_norm came before its forward"),
+            },
+        };
+        let (mean, variance) = (mean.to_vec1::<T>()?, variance.to_vec1::<T>()?);
+        let eps = T::from_f64(self.eps);
+        let map = |c: usize| cpu::Map {
+            mean: mean[c],
+            rstd: (variance[c] + eps).sqrt().recip(),
+            gamma: gamma[c],
+            beta: beta.map_or(T::zero(), |beta| beta[c]),
+        };
+        Ok((0..mean.len()).map(map).collect())
+    }
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dtype = candle_core::backend::BackendStorage::dtype(s1);
+        by_dtype!(
+            dtype,
+            "batch_norm",
+            self.forward::<T>((s1, l1), (s2, l2), (s3, l3))
+        )
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        by_dtype!(
+            x.dtype(),
+            "batch_norm",
+            gradients::<T>(self, x, gamma, beta, y, dy)
+        )
+    }
+}
+
+fn gradients<T: Scalar>(
+    op: &BatchNorm,
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    y: &Tensor,
+    dy: &Tensor,
+) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    let grads = op.backward::<T>(x, gamma, y, dy)?;
+    let channels = grads.gamma.len();
+    let dx = grads.x.map(|dx| tensor(dx, x.dims())).transpose()?;
+    let dgamma = gamma.track_op().then(|| tensor(grads.gamma, channels));
+    let dbeta = beta.track_op().then(|| tensor(grads.beta, channels));
+    Ok((dx, dgamma.transpose()?, dbeta.transpose()?))
+}

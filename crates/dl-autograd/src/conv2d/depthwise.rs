@@ -1,0 +1,301 @@
+//! Convolution where every channel is its own group: direct, with the lanes along the pixels.
+//!
+//! The padded image is cut into `s_h·s_w` phases (every s-th row and column), in which the outputs of
+//! any stride are neighbours. A tap is then a phase and one offset, and with the rows laid end to end
+//! all three passes are the same loops over flat memory, for any kernel, stride and dilation:
+//!
+//! ```text
+//! y[i]      = Σ_t w_t · phase[offset_t + i]
+//! dphase[j] = Σ_t w_t · dy[j − offset_t]
+//! dw_t      = Σ_i phase[offset_t + i] · dy[i]
+//! ```
+//!
+//! The columns between the end of an output row and the end of a phase's row are computed and
+//! thrown away, which costs the share of the padding.
+
+use rayon::prelude::*;
+
+use super::geometry::Geometry;
+use crate::simd::{Kernel, Scalar, dispatch};
+
+/// Elements that one step of a loop holds in registers, as rows of one vector each.
+const LANES: usize = 16;
+const TILE: usize = 4 * LANES;
+
+/// Where the taps of a kernel lie in the flattened phases.
+struct Phases {
+    /// Width of every phase's row.
+    width: usize,
+    /// Length of a phase, rounded up so that a whole tile may be read at any tap.
+    len: usize,
+    /// Outputs, with the columns that are thrown away.
+    outputs: usize,
+    /// The largest offset.
+    reach: usize,
+    /// For each tap its phase and offset.
+    taps: Vec<(usize, usize)>,
+}
+
+impl Phases {
+    fn new(g: &Geometry) -> Self {
+        let (s, d) = (g.config.stride, g.config.dilation);
+        let width = g.padded().1.div_ceil(s.1);
+        let tap = |t: usize| {
+            let (u, v) = (t / g.kernel.1 * d.0, t % g.kernel.1 * d.1);
+            (u % s.0 * s.1 + v % s.1, u / s.0 * width + v / s.1)
+        };
+        let taps: Vec<_> = (0..g.kernel.0 * g.kernel.1).map(tap).collect();
+        let reach = taps.iter().map(|t| t.1).max().unwrap_or(0);
+        let outputs = (g.output.0 * width).next_multiple_of(TILE);
+        let rows = g.padded().0.div_ceil(s.0);
+        Self {
+            width,
+            len: (rows * width).max(reach + outputs).next_multiple_of(TILE),
+            outputs,
+            reach,
+            taps,
+        }
+    }
+
+    fn count(g: &Geometry) -> usize {
+        g.config.stride.0 * g.config.stride.1
+    }
+
+    fn buffer<T: Scalar>(&self, g: &Geometry) -> Vec<T> {
+        vec![T::zero(); Self::count(g) * self.len]
+    }
+
+    /// Calls `f(start in the plane, start in the buffer, length)` for runs of one image row that
+    /// are `stride` apart in the plane and neighbours in the buffer.
+    fn for_runs(&self, g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+        let (s, p, (h, w)) = (g.config.stride, g.config.padding, g.input);
+        for y in 0..h {
+            let (py, row) = ((y + p.top) % s.0, (y + p.top) / s.0);
+            for x in 0..s.1.min(w) {
+                let (px, col) = ((x + p.left) % s.1, (x + p.left) / s.1);
+                let to = (py * s.1 + px) * self.len + row * self.width + col;
+                f(y * w + x, to, (w - x).div_ceil(s.1));
+            }
+        }
+    }
+
+    /// Writes an image into the phases; the padding is never written and stays zero.
+    fn split<T: Scalar>(&self, g: &Geometry, plane: &[T], phases: &mut [T]) {
+        let step = g.config.stride.1;
+        self.for_runs(g, |from, to, n| {
+            let to = &mut phases[to..to + n];
+            if step == 1 {
+                to.copy_from_slice(&plane[from..from + n]);
+            } else {
+                let from = plane[from..].iter().step_by(step);
+                to.iter_mut().zip(from).for_each(|(t, x)| *t = *x);
+            }
+        });
+    }
+
+    /// The inverse of [`split`](Self::split), dropping the padding.
+    fn join<T: Scalar>(&self, g: &Geometry, phases: &[T], plane: &mut [T]) {
+        let step = g.config.stride.1;
+        self.for_runs(g, |to, from, n| {
+            let to = plane[to..].iter_mut().step_by(step);
+            to.zip(&phases[from..from + n]).for_each(|(t, x)| *t = *x);
+        });
+    }
+
+    /// Copies the outputs of a plane to rows as wide as a phase's, or back.
+    fn widen<T: Scalar>(&self, g: &Geometry, plane: &[T], wide: &mut [T]) {
+        for (from, to) in plane
+            .chunks_exact(g.output.1)
+            .zip(wide.chunks_mut(self.width))
+        {
+            to[..from.len()].copy_from_slice(from);
+        }
+    }
+
+    fn narrow<T: Scalar>(&self, g: &Geometry, wide: &[T], plane: &mut [T]) {
+        for (to, from) in plane
+            .chunks_exact_mut(g.output.1)
+            .zip(wide.chunks(self.width))
+        {
+            to.copy_from_slice(&from[..to.len()]);
+        }
+    }
+}
+
+pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
+    let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
+    let starts: Vec<usize> = phases
+        .taps
+        .iter()
+        .map(|&(phase, offset)| phase * phases.len + offset)
+        .collect();
+    let mut y = vec![T::zero(); g.batch * g.c_out * g.pixels_out()];
+    if y.is_empty() || x.is_empty() {
+        return y;
+    }
+    y.par_chunks_mut(g.pixels_out())
+        .zip(x.par_chunks(g.pixels_in()))
+        .enumerate()
+        .for_each_init(
+            || (phases.buffer(g), vec![T::zero(); phases.outputs]),
+            |(split, wide), (i, (y, x))| {
+                phases.split(g, x, split);
+                let weights = &w[i % g.c_in * taps..][..taps];
+                dispatch(Correlate {
+                    out: wide,
+                    from: split,
+                    starts: &starts,
+                    weights,
+                });
+                phases.narrow(g, wide, y);
+            },
+        );
+    y
+}
+
+pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
+    let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
+    let mut dx = vec![T::zero(); g.batch * g.c_in * g.pixels_in()];
+    if dx.is_empty() || dy.is_empty() {
+        return dx;
+    }
+    // Zeros in front and behind, so that every tap reads inside the buffer.
+    let padded = phases.reach + phases.len + TILE;
+    dx.par_chunks_mut(g.pixels_in())
+        .zip(dy.par_chunks(g.pixels_out()))
+        .enumerate()
+        .for_each_init(
+            || (phases.buffer(g), vec![T::zero(); padded]),
+            |(split, wide), (i, (dx, dy))| {
+                phases.widen(g, dy, &mut wide[phases.reach..]);
+                grad_phases(&phases, wide, &w[i % g.c_in * taps..][..taps], split);
+                phases.join(g, split, dx);
+            },
+        );
+    dx
+}
+
+fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], split: &mut [T]) {
+    for (phase, out) in split.chunks_exact_mut(phases.len).enumerate() {
+        let of_phase = || {
+            phases
+                .taps
+                .iter()
+                .enumerate()
+                .filter(move |(_, t)| t.0 == phase)
+        };
+        let starts: Vec<usize> = of_phase().map(|(_, t)| phases.reach - t.1).collect();
+        let weights: Vec<T> = of_phase().map(|(i, _)| w[i]).collect();
+        dispatch(Correlate {
+            out,
+            from: wide,
+            starts: &starts,
+            weights: &weights,
+        });
+    }
+}
+
+pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
+    let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
+    let starts: Vec<usize> = phases
+        .taps
+        .iter()
+        .map(|&(phase, offset)| phase * phases.len + offset)
+        .collect();
+    let mut dw = vec![T::zero(); g.c_in * taps];
+    if dy.is_empty() || x.is_empty() {
+        return dw;
+    }
+    dw.par_chunks_mut(taps).enumerate().for_each_init(
+        || (phases.buffer(g), vec![T::zero(); phases.outputs]),
+        |(split, wide), (channel, dw)| {
+            let mut lanes = vec![[T::zero(); LANES]; taps];
+            for n in 0..g.batch {
+                let plane = n * g.c_in + channel;
+                phases.split(g, &x[plane * g.pixels_in()..][..g.pixels_in()], split);
+                phases.widen(g, &dy[plane * g.pixels_out()..][..g.pixels_out()], wide);
+                dispatch(Dots {
+                    lanes: &mut lanes,
+                    from: split,
+                    starts: &starts,
+                    dy: wide,
+                });
+            }
+            dw.iter_mut()
+                .zip(&lanes)
+                .for_each(|(w, l)| *w = l.iter().copied().sum());
+        },
+    );
+    dw
+}
+
+/// `out[i] = Σ_t weights[t] · from[starts[t] + i]`, a tile of registers at a time.
+struct Correlate<'a, T> {
+    out: &'a mut [T],
+    from: &'a [T],
+    starts: &'a [usize],
+    weights: &'a [T],
+}
+
+impl<T: Scalar> Kernel for Correlate<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (tile, out) in self.out.chunks_exact_mut(TILE).enumerate() {
+            let mut sums = [T::zero(); TILE];
+            for (&start, &w) in self.starts.iter().zip(self.weights) {
+                let from = &self.from[start + tile * TILE..][..TILE];
+                for lane in 0..TILE {
+                    sums[lane] = from[lane].multiply_add::<FMA>(w, sums[lane]);
+                }
+            }
+            out.copy_from_slice(&sums);
+        }
+    }
+}
+
+/// `lanes[t] += from[starts[t] + i] · dy[i]`, lane by lane.
+struct Dots<'a, T> {
+    lanes: &'a mut [[T; LANES]],
+    from: &'a [T],
+    starts: &'a [usize],
+    dy: &'a [T],
+}
+
+impl<T: Scalar> Dots<'_, T> {
+    /// `N` taps share one read of `dy`.
+    #[inline(always)]
+    fn taps<const N: usize, const FMA: bool>(&mut self, first: usize) {
+        let mut sums = [[T::zero(); LANES]; N];
+        for (i, dy) in self.dy.chunks_exact(LANES).enumerate() {
+            for (sum, start) in sums.iter_mut().zip(&self.starts[first..first + N]) {
+                let from = &self.from[start + i * LANES..][..LANES];
+                for lane in 0..LANES {
+                    sum[lane] = from[lane].multiply_add::<FMA>(dy[lane], sum[lane]);
+                }
+            }
+        }
+        for (total, sum) in self.lanes[first..].iter_mut().zip(sums) {
+            total.iter_mut().zip(sum).for_each(|(t, s)| *t += s);
+        }
+    }
+}
+
+impl<T: Scalar> Kernel for Dots<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) {
+        let mut first = 0;
+        while first < self.lanes.len() {
+            let step = match self.lanes.len() - first {
+                9.. => 9,
+                5.. => 5,
+                _ => 1,
+            };
+            match step {
+                9 => self.taps::<9, FMA>(first),
+                5 => self.taps::<5, FMA>(first),
+                _ => self.taps::<1, FMA>(first),
+            }
+            first += step;
+        }
+    }
+}

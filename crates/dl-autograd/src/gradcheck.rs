@@ -1,0 +1,85 @@
+//! Comparing gradients with central differences.
+
+use candle_core::{DType, Result, Tensor, Var, bail};
+
+/// Half the distance of a central difference: its error is about `h²` from the curvature and
+/// `1e-16/h` from rounding, both near 1e-10 here.
+const STEP: f64 = 1e-5;
+
+/// Checks every element of the gradient of `f` against central differences, in f64.
+///
+/// ```text
+/// ∂L/∂xᵢ ≈ (L(x + h·eᵢ) − L(x − h·eᵢ)) / 2h          L = Σ r ⊙ f(x), r fixed and irregular
+/// ```
+///
+/// `r` makes every output count differently, so that gradients that are mixed up between outputs
+/// do not cancel. A difference above `tolerance · max(1, |∂L/∂xᵢ|)` is an error that names the
+/// input, the element and both values; so is an input that gets no gradient.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// let x = Var::from_tensor(&Tensor::new(&[0.3f64, -1.2, 2.0], &Device::Cpu)?)?;
+/// dl_autograd::gradcheck(&[x], |x| x[0].sqr(), 1e-8)?;
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn gradcheck(
+    inputs: &[Var],
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    tolerance: f64,
+) -> Result<()> {
+    let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
+    let loss = || project(&f(&tensors)?);
+    let grads = loss()?.backward()?;
+    for (i, input) in inputs.iter().enumerate() {
+        if input.dtype() != DType::F64 {
+            bail!("gradcheck needs f64, input {i} is {:?}", input.dtype())
+        }
+        let Some(grad) = grads.get(input) else {
+            bail!("input {i} of shape {:?} gets no gradient", input.shape())
+        };
+        if grad.shape() != input.shape() {
+            bail!(
+                "the gradient of input {i} has shape {:?}, not {:?}",
+                grad.shape(),
+                input.shape()
+            )
+        }
+        let grad = grad.flatten_all()?.to_vec1::<f64>()?;
+        check_input(i, input, &grad, &loss, tolerance)?;
+    }
+    Ok(())
+}
+
+fn check_input(
+    index: usize,
+    input: &Var,
+    grad: &[f64],
+    loss: &impl Fn() -> Result<Tensor>,
+    tolerance: f64,
+) -> Result<()> {
+    let start = input.flatten_all()?.to_vec1::<f64>()?;
+    let at = |element: usize, shift: f64| -> Result<f64> {
+        let mut moved = start.clone();
+        moved[element] += shift;
+        input.set(&Tensor::from_vec(moved, input.shape(), input.device())?)?;
+        loss()?.to_scalar::<f64>()
+    };
+    for (element, &grad) in grad.iter().enumerate() {
+        let expected = (at(element, STEP)? - at(element, -STEP)?) / (2. * STEP);
+        let close = (grad - expected).abs() <= tolerance * expected.abs().max(1.);
+        if !close {
+            bail!(
+                "input {index}, element {element}: gradient {grad}, central difference {expected}"
+            )
+        }
+    }
+    input.set(&Tensor::from_vec(start, input.shape(), input.device())?)
+}
+
+fn project(y: &Tensor) -> Result<Tensor> {
+    let weights: Vec<f64> = (0..y.elem_count())
+        .map(|i| ((i * 7 + 3) % 11) as f64 / 11. - 0.4)
+        .collect();
+    let weights = Tensor::from_vec(weights, y.shape(), y.device())?;
+    (y * weights)?.sum_all()
+}

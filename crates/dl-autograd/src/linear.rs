@@ -1,0 +1,224 @@
+//! The affine map of a dense layer.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use gemm::Parallelism;
+
+use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::matmul::{Matrix, Write, matmul};
+use crate::simd::Scalar;
+
+/// Multiplications below which a product stays on one thread.
+const PARALLEL: usize = 1 << 20;
+
+/// `y = x·Wᵀ + b`, as `torch.nn.functional.linear`.
+///
+/// `x (…, in)`, `weight (out, in)`, `bias (out,)` → `(…, out)`
+///
+/// No gradient is computed for an operand that is not tracked. An error if the shapes do not fit.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let w = Tensor::new(&[[3f32, 4.], [5., 6.]], &Device::Cpu)?;
+/// let b = Tensor::new(&[0.5f32, -0.5], &Device::Cpu)?;
+/// assert_eq!(dl_autograd::linear(&x, &w, Some(&b))?.to_vec2::<f32>()?, [[11.5, 16.5]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let op = Linear::new(x, weight, bias)?;
+    if !has_kernel(x) {
+        return composed(x, weight, bias);
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+        None => x.apply_op2(&weight, op),
+    }
+}
+
+fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.broadcast_matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+struct Linear {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+type Operand<'a> = (&'a CpuStorage, &'a Layout);
+
+impl Linear {
+    fn new(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let (outputs, inputs) = weight.dims2()?;
+        if x.dims().last() != Some(&inputs) || x.rank() < 2 {
+            bail!(
+                "linear with weight {:?} takes x (…, {inputs}), got {:?}",
+                weight.shape(),
+                x.shape()
+            )
+        }
+        if let Some(bias) = bias
+            && bias.dims() != [outputs]
+        {
+            bail!(
+                "linear with weight {:?} got a bias of {:?}",
+                weight.shape(),
+                bias.shape()
+            )
+        }
+        Ok(Self {
+            rows: x.elem_count() / inputs.max(1),
+            inputs,
+            outputs,
+        })
+    }
+
+    fn parallelism(&self) -> Parallelism {
+        match self.rows * self.inputs * self.outputs {
+            0..PARALLEL => Parallelism::None,
+            _ => Parallelism::Rayon(0),
+        }
+    }
+
+    fn forward<T: Scalar>(
+        &self,
+        x: Operand,
+        w: Operand,
+        bias: Option<Operand>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut shape = x.1.dims().to_vec();
+        shape.pop();
+        shape.push(self.outputs);
+        let (x, w) = (slice::<T>(x.0, x.1)?, slice::<T>(w.0, w.1)?);
+        let (mut y, mode) = match bias {
+            Some((s, l)) => (slice::<T>(s, l)?.repeat(self.rows), Write::Add),
+            None => (vec![T::zero(); self.rows * self.outputs], Write::Overwrite),
+        };
+        let x = (x, Matrix::new(self.rows, self.inputs));
+        let w = (w, Matrix::new(self.outputs, self.inputs).t());
+        matmul(&mut y, x, w, mode, self.parallelism());
+        Ok((T::to_cpu_storage_owned(y), shape.into()))
+    }
+
+    fn grad_input<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+        let mut dx = vec![T::zero(); self.rows * self.inputs];
+        read::<T, _>(dy, |dy| {
+            read::<T, _>(w, |w| {
+                let dy = (dy, Matrix::new(self.rows, self.outputs));
+                let w = (w, Matrix::new(self.outputs, self.inputs));
+                matmul(&mut dx, dy, w, Write::Overwrite, self.parallelism());
+                Ok(())
+            })
+        })?;
+        tensor(dx, x.dims())
+    }
+
+    fn grad_weight<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+        let mut dw = vec![T::zero(); self.outputs * self.inputs];
+        read::<T, _>(dy, |dy| {
+            read::<T, _>(x, |x| {
+                let dy = (dy, Matrix::new(self.rows, self.outputs).t());
+                let x = (x, Matrix::new(self.rows, self.inputs));
+                matmul(&mut dw, dy, x, Write::Overwrite, self.parallelism());
+                Ok(())
+            })
+        })?;
+        tensor(dw, w.dims())
+    }
+
+    fn grad_bias<T: Scalar>(&self, dy: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let mut db = vec![T::zero(); self.outputs];
+        read::<T, _>(dy, |dy| {
+            for row in dy.chunks_exact(self.outputs.max(1)) {
+                db.iter_mut().zip(row).for_each(|(b, y)| *b += *y);
+            }
+            Ok(())
+        })?;
+        tensor(db, b.dims())
+    }
+
+    fn backward(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dx = x
+            .track_op()
+            .then(|| by_dtype!(x.dtype(), "linear", self.grad_input::<T>(dy, x, w)));
+        let dw = w
+            .track_op()
+            .then(|| by_dtype!(x.dtype(), "linear", self.grad_weight::<T>(dy, x, w)));
+        Ok((dx.transpose()?, dw.transpose()?))
+    }
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dtype = candle_core::backend::BackendStorage::dtype(s1);
+        by_dtype!(dtype, "linear", self.forward::<T>((s1, l1), (s2, l2), None))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward(x, w, dy)
+    }
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dtype = candle_core::backend::BackendStorage::dtype(s1);
+        by_dtype!(
+            dtype,
+            "linear",
+            self.forward::<T>((s1, l1), (s2, l2), Some((s3, l3)))
+        )
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw) = self.backward(x, w, dy)?;
+        let db = b
+            .track_op()
+            .then(|| by_dtype!(x.dtype(), "linear", self.grad_bias::<T>(dy, b)));
+        Ok((dx, dw, db.transpose()?))
+    }
+}

@@ -1,0 +1,86 @@
+//! Matrix products on slices.
+
+use gemm::Parallelism;
+
+use crate::simd::Scalar;
+
+/// A matrix in a slice: rows, columns and the two strides in elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix {
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl Matrix {
+    /// Row after row.
+    pub(crate) fn new(rows: usize, cols: usize) -> Self {
+        Self {
+            rows,
+            cols,
+            row_stride: cols,
+            col_stride: 1,
+        }
+    }
+
+    pub(crate) fn t(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    fn fits(&self, len: usize) -> bool {
+        self.rows == 0
+            || self.cols == 0
+            || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < len
+    }
+}
+
+/// How a product meets what its destination holds.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Write {
+    Overwrite,
+    Add,
+}
+
+/// `out ← a·b` or `out ← out + a·b`, with `out` row after row.
+pub(crate) fn matmul<T: Scalar>(
+    out: &mut [T],
+    (a, ma): (&[T], Matrix),
+    (b, mb): (&[T], Matrix),
+    mode: Write,
+    parallelism: Parallelism,
+) {
+    let mo = Matrix::new(ma.rows, mb.cols);
+    assert!(ma.cols == mb.rows && ma.fits(a.len()) && mb.fits(b.len()) && mo.fits(out.len()));
+    let stride = |s: usize| s as isize;
+    // SAFETY: the three matrices lie inside their slices, which the assertion above checks, `out`
+    // is borrowed mutably so it aliases neither operand, and `T` is f32 or f64, which gemm knows.
+    unsafe {
+        gemm::gemm(
+            ma.rows,
+            mb.cols,
+            ma.cols,
+            out.as_mut_ptr(),
+            1,
+            stride(mo.row_stride),
+            mode == Write::Add,
+            a.as_ptr(),
+            stride(ma.col_stride),
+            stride(ma.row_stride),
+            b.as_ptr(),
+            stride(mb.col_stride),
+            stride(mb.row_stride),
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            parallelism,
+        )
+    }
+}

@@ -1,0 +1,53 @@
+//! Loops compiled for several instruction sets, one of which is picked at run time.
+
+use candle_core::WithDType;
+use num_traits::Float;
+use pulp::{Arch, Simd, WithSimd};
+
+/// The element types that the CPU kernels are written for.
+pub(crate) trait Scalar: WithDType + Float + std::iter::Sum {
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        WithDType::to_f64(self)
+    }
+
+    /// `self · a + b`, in one instruction where the CPU has one. Without it a call of `fma` in
+    /// libm would cost more than the two roundings it saves.
+    #[inline(always)]
+    fn multiply_add<const FMA: bool>(self, a: Self, b: Self) -> Self {
+        if FMA {
+            Float::mul_add(self, a, b)
+        } else {
+            self * a + b
+        }
+    }
+}
+
+impl Scalar for f32 {}
+impl Scalar for f64 {}
+
+/// A loop to be compiled once per instruction set. `run` must be `#[inline(always)]`.
+pub(crate) trait Kernel {
+    fn run<const FMA: bool>(self);
+}
+
+struct Dispatched<K>(K);
+
+impl<K: Kernel> WithSimd for Dispatched<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // Every vector instruction set that pulp picks has a fused multiply-add.
+        if S::IS_SCALAR {
+            self.0.run::<false>()
+        } else {
+            self.0.run::<true>()
+        }
+    }
+}
+
+/// Runs a kernel with the widest instruction set of this CPU.
+pub(crate) fn dispatch(kernel: impl Kernel) {
+    Arch::new().dispatch(Dispatched(kernel));
+}
