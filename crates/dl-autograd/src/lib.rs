@@ -15,6 +15,7 @@
 //! | pooling | [`global_avg_pool`] |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
+//! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
 //! | gradients against central differences | [`gradcheck`] |
 //! | the composed form of every op on the CPU, for tests | [`composed`] |
 //!
@@ -33,6 +34,7 @@ mod host;
 mod linear;
 mod matmul;
 mod rng;
+mod rng_scope;
 mod simd;
 
 pub use activation::{Activation, relu, relu6};
@@ -45,3 +47,4 @@ pub use gradcheck::gradcheck;
 pub use host::composed;
 pub use linear::linear;
 pub use rng::{Purpose, Rng};
+pub use rng_scope::{RngScope, next_rng};

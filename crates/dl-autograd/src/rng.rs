@@ -79,6 +79,15 @@ impl Rng {
         Self::new(seed, purpose, hash)
     }
 
+    /// Another stream, one for each `index`, that shares no numbers with this one.
+    pub fn fork(self, index: u64) -> Self {
+        let key = u64::from(self.key[0]) | u64::from(self.key[1]) << 32;
+        Self {
+            key: split(splitmix(key ^ splitmix(index.wrapping_add(1)))),
+            ..self
+        }
+    }
+
     /// Uniform over all of `u32`.
     pub fn u32(&self, element: u64) -> u32 {
         self.block(element / 4)[(element % 4) as usize]
@@ -219,6 +228,16 @@ mod tests {
         assert!((mean - 0.5).abs() < 0.0026 && (var - 1.0 / 12.0).abs() < 0.0011);
         let (mean, var) = moments(&|i| rng.normal(i));
         assert!(mean.abs() < 0.009 && (var - 1.0).abs() < 0.013);
+    }
+
+    #[test]
+    fn forks_differ_from_each_other_and_from_their_source() {
+        let rng = Rng::new(0, Purpose::Dropout, 0);
+        let first: std::collections::BTreeSet<u32> = (0..100)
+            .map(|i| rng.fork(i).u32(0))
+            .chain([rng.u32(0)])
+            .collect();
+        assert_eq!(first.len(), 101);
     }
 
     #[test]

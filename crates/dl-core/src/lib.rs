@@ -1,5 +1,12 @@
 //! Layers, losses, metrics, data, models and the training loop on candle.
 
-pub mod params;
+pub mod data;
+pub mod layers;
+pub mod losses;
+pub mod metrics;
+pub mod models;
+pub mod plot;
+
+mod params;
 
 pub use params::Params;

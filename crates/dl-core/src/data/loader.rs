@@ -1,0 +1,198 @@
+//! Batches from a data set.
+
+use std::sync::Arc;
+
+use dl_autograd::{Purpose, Rng};
+
+use super::batches::{Batches, Job};
+use super::{Collate, DataError, Dataset, Position, Transform};
+
+/// What to do when an item cannot be loaded, transformed, or panics on the way.
+///
+/// ```
+/// assert_eq!(dl_core::data::OnError::default(), dl_core::data::OnError::Stop);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The epoch ends with an error that names the item.
+    #[default]
+    Stop,
+    /// The item is left out of its batch, logged and counted in [`Batches::skipped`]; an empty batch is left out too.
+    Skip,
+}
+
+/// Shuffles, loads, transforms and batches the items of a data set, on worker threads if asked to.
+///
+/// ```text
+/// order of epoch e = Rng(seed, Shuffle, e).permutation(n)      randomness of item i = Draw(seed, e, i)
+/// ```
+///
+/// So batches have the same bits for any number of workers, and any [`Position`] can be gone on from
+/// without reading what came before. Defaults are PyTorch's: batches of 1, in order, the last one
+/// kept though smaller, no workers. Unlike in PyTorch the epoch is told, not counted.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use dl_core::data::{DataLoader, StackTensors, TensorDataset};
+/// let x = Tensor::arange(0u32, 10, &Device::Cpu)?;
+/// let loader = DataLoader::new(TensorDataset::new(x.clone(), x)?, StackTensors).batch_size(4);
+/// assert_eq!(loader.len(), 3);
+/// let last = loader.epoch(0)?.last().unwrap()?;
+/// assert_eq!(last.0.to_vec1::<u32>()?, [8, 9]);
+/// # Ok::<(), dl_core::data::DataError>(())
+/// ```
+pub struct DataLoader<D: Dataset, C> {
+    dataset: Arc<D>,
+    collate: Arc<C>,
+    transform: Option<Arc<dyn Transform<D::Item>>>,
+    batch_size: usize,
+    shuffle: bool,
+    seed: u64,
+    drop_last: bool,
+    workers: usize,
+    prefetch: usize,
+    on_error: OnError,
+}
+
+impl<D, C> DataLoader<D, C>
+where
+    D: Dataset + 'static,
+    D::Item: 'static,
+    C: Collate<D::Item> + 'static,
+    C::Batch: Send + 'static,
+{
+    /// A loader with PyTorch's defaults.
+    pub fn new(dataset: D, collate: C) -> Self {
+        Self {
+            dataset: Arc::new(dataset),
+            collate: Arc::new(collate),
+            transform: None,
+            batch_size: 1,
+            shuffle: false,
+            seed: 0,
+            drop_last: false,
+            workers: 0,
+            prefetch: 2,
+            on_error: OnError::Stop,
+        }
+    }
+
+    /// Changes each item before it is batched. Default: none.
+    pub fn transform(mut self, transform: impl Transform<D::Item> + 'static) -> Self {
+        self.transform = Some(Arc::new(transform));
+        self
+    }
+
+    /// Items of a batch, `> 0`. Default 1.
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// Whether each epoch has a random order of its own. Default `false`.
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.shuffle = shuffle;
+        self
+    }
+
+    /// Seed of the order and of random transforms. Default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Whether a last batch that is not full is left out. Default `false`.
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
+    }
+
+    /// Threads that build batches; with 0 the caller's thread does. Default 0.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Batches that a worker may be ahead of the caller, `> 0`. Default 2.
+    pub fn prefetch(mut self, prefetch: usize) -> Self {
+        self.prefetch = prefetch;
+        self
+    }
+
+    /// What to do with items that fail. Default [`OnError::Stop`].
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &D {
+        &self.dataset
+    }
+
+    /// Batches of an epoch; 0 when the batch size is.
+    pub fn len(&self) -> usize {
+        let (items, size) = (self.dataset.len(), self.batch_size.max(1));
+        match (self.batch_size, self.drop_last) {
+            (0, _) => 0,
+            (_, true) => items / size,
+            (_, false) => items.div_ceil(size),
+        }
+    }
+
+    /// Whether an epoch has no batches.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batches of an epoch from its first one.
+    pub fn epoch(&self, epoch: u64) -> Result<Batches<D, C>, DataError> {
+        self.batches(Position { epoch, batch: 0 })
+    }
+
+    /// The batches from a position to the end of its epoch.
+    ///
+    /// Fails on an option out of its range, on a position beyond the end of an epoch, and when no
+    /// thread can be started.
+    pub fn batches(&self, position: Position) -> Result<Batches<D, C>, DataError> {
+        self.validate()?;
+        let batches = self.len() as u64;
+        if position.batch > batches {
+            let batch = position.batch;
+            return Err(DataError::Position { batch, batches });
+        }
+        let job = Job {
+            dataset: Arc::clone(&self.dataset),
+            collate: Arc::clone(&self.collate),
+            transform: self.transform.clone(),
+            order: self.order(position.epoch),
+            epoch: position.epoch,
+            seed: self.seed,
+            batch_size: self.batch_size,
+            batches: self.len(),
+            on_error: self.on_error,
+        };
+        Batches::start(job, position.batch as usize, self.workers, self.prefetch)
+    }
+
+    fn order(&self, epoch: u64) -> Vec<usize> {
+        let n = self.dataset.len();
+        if self.shuffle {
+            Rng::new(self.seed, Purpose::Shuffle, epoch).permutation(n)
+        } else {
+            (0..n).collect()
+        }
+    }
+
+    fn validate(&self) -> Result<(), DataError> {
+        let options = [("batch_size", self.batch_size), ("prefetch", self.prefetch)];
+        match options.into_iter().find(|&(_, value)| value == 0) {
+            Some((option, _)) => Err(DataError::Option {
+                option,
+                wanted: "above 0",
+                came: "0".to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}

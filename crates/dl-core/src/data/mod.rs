@@ -1,0 +1,53 @@
+//! From files to batches: data sets, splits, transforms and the loader.
+//!
+//! ```no_run
+//! use dl_core::data::*;
+//! let train = ImageFolder::open("pets/train")?;
+//! let loader = DataLoader::new(train, StackImages::new(Normalize::imagenet()))
+//!     .transform(Compose::new().then(RandomResizedCrop::default()).then(RandomHorizontalFlip::default()))
+//!     .batch_size(32)
+//!     .shuffle(true)
+//!     .seed(42)
+//!     .workers(2);
+//! for batch in loader.epoch(0)? {
+//!     let (images, labels) = batch?; // f32 (32, 3, 224, 224), u32 (32,)
+//! }
+//! # Ok::<(), DataError>(())
+//! ```
+
+mod batches;
+mod collate;
+mod dataset;
+mod decode;
+mod error;
+mod idx;
+mod idx_images;
+mod image;
+mod image_folder;
+mod loader;
+mod position;
+mod sample;
+mod split;
+mod subset;
+mod tensor_dataset;
+mod transform;
+
+pub use self::image::Image;
+pub use batches::Batches;
+pub use collate::{Collate, StackImages, StackTensors};
+pub use dataset::{Dataset, Labelled};
+pub use decode::{decode_rgb, read_rgb};
+pub use error::DataError;
+pub use idx::{Idx, IdxData};
+pub use idx_images::{IdxImages, MnistPart};
+pub use image_folder::ImageFolder;
+pub use loader::{DataLoader, OnError};
+pub use position::Position;
+pub use sample::{Sample, SampleDataset};
+pub use split::{HoldOut, first_per_class, hold_out, stratified_hold_out};
+pub use subset::Subset;
+pub use tensor_dataset::TensorDataset;
+pub use transform::{
+    CenterCrop, Compose, Draw, Grayscale, Normalize, RandomCrop, RandomHorizontalFlip,
+    RandomResizedCrop, Resize, ToRgb, Transform,
+};

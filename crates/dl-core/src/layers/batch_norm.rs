@@ -1,0 +1,137 @@
+//! Batch normalisation with running statistics.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, ModuleT, VarBuilder};
+use dl_autograd::{Activation, BatchStatistics};
+
+/// PyTorch's defaults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// Added to the variance, `≥ 0`. Default `1e-5`.
+    pub eps: f64,
+    /// Weight of the newest batch in the running statistics, in `[0, 1]`. Default `0.1`.
+    pub momentum: f64,
+    /// Applied to the result in the same pass. Default none.
+    pub activation: Activation,
+}
+
+impl Default for BatchNormConfig {
+    fn default() -> Self {
+        Self {
+            eps: 1e-5,
+            momentum: 0.1,
+            activation: Activation::Identity,
+        }
+    }
+}
+
+/// Normalises each channel of `(n, c, …)`: by the batch in training, by running statistics otherwise.
+///
+/// Weights `weight`, `bias`, `running_mean`, `running_var`, each `(c,)`.
+///
+/// ```text
+/// running ← (1 − momentum)·running + momentum·batch          with the unbiased variance
+/// ```
+///
+/// A layer whose `weight` is frozen uses and keeps its running statistics in training too. PyTorch
+/// goes on updating them, which spoils a frozen backbone unless one remembers `eval()`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::ModuleT;
+/// use dl_core::{Params, layers::batch_norm};
+/// let params = Params::new(0, &Device::Cpu);
+/// let layer = batch_norm(1, Default::default(), params.vb())?;
+/// layer.forward_t(&Tensor::new(&[[0f32], [2.]], &Device::Cpu)?, true)?;
+/// let mean = params.get("running_mean").unwrap().to_vec1::<f32>()?;
+/// assert!((mean[0] - 0.1).abs() < 1e-6);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    config: BatchNormConfig,
+}
+
+/// Batch normalisation of `channels` channels.
+pub fn batch_norm(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> Result<BatchNorm> {
+    let get = |name, value| vb.get_with_hints(channels, name, Init::Const(value));
+    Ok(BatchNorm {
+        weight: get("weight", 1.)?,
+        bias: get("bias", 0.)?,
+        running_mean: get("running_mean", 0.)?,
+        running_var: get("running_var", 1.)?,
+        config,
+    })
+}
+
+impl BatchNorm {
+    fn update(&self, batch: &BatchStatistics) -> Result<()> {
+        let unbiased = batch.count as f64 / (batch.count - 1) as f64;
+        let variance = (&batch.variance * unbiased)?;
+        for (running, batch) in [
+            (&self.running_mean, &batch.mean),
+            (&self.running_var, &variance),
+        ] {
+            let kept = (running.detach() * (1. - self.config.momentum))?;
+            running.slice_set(&(kept + (batch * self.config.momentum)?)?, 0, 0)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModuleT for BatchNorm {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let (eps, activation) = (self.config.eps, self.config.activation);
+        if !train || !self.weight.track_op() {
+            return dl_autograd::batch_norm_with(
+                x,
+                &self.weight,
+                &self.bias,
+                &self.running_mean,
+                &self.running_var,
+                eps,
+                activation,
+            );
+        }
+        let (y, batch) = dl_autograd::batch_norm(x, &self.weight, &self.bias, eps, activation)?;
+        self.update(&batch)?;
+        Ok(y)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Params;
+    use candle_core::Device;
+
+    #[test]
+    fn a_frozen_layer_keeps_its_running_statistics_in_training() {
+        let params = Params::new(0, &Device::Cpu);
+        let build = || batch_norm(1, BatchNormConfig::default(), params.vb()).unwrap();
+        build();
+        params.freeze("*").unwrap();
+        let x = Tensor::new(&[[3f32], [5.]], &Device::Cpu).unwrap();
+        let y = build().forward_t(&x, true).unwrap();
+        // mean 0 and variance 1: the identity but for eps.
+        assert!((y.to_vec2::<f32>().unwrap()[0][0] - 3.).abs() < 1e-4);
+        let mean = params.get("running_mean").unwrap();
+        assert_eq!(mean.to_vec1::<f32>().unwrap(), [0.]);
+    }
+
+    #[test]
+    fn running_variance_is_the_unbiased_one() {
+        let params = Params::new(0, &Device::Cpu);
+        let layer = batch_norm(1, BatchNormConfig::default(), params.vb()).unwrap();
+        let x = Tensor::new(&[[0f32], [2.]], &Device::Cpu).unwrap();
+        layer.forward_t(&x, true).unwrap();
+        let variance = params.get("running_var").unwrap().to_vec1::<f32>().unwrap();
+        // Two values at distance 1 from their mean: 2/(2 − 1); 0.9·1 + 0.1·2.
+        assert!((variance[0] - 1.1).abs() < 1e-6);
+    }
+}

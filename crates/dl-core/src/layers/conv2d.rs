@@ -1,0 +1,112 @@
+//! Two-dimensional convolution.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Module, VarBuilder};
+use dl_autograd::{Conv2dConfig, Padding2d};
+
+use super::linear::uniform;
+
+/// The zeros around an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// As many as said.
+    Explicit(Padding2d),
+    /// TensorFlow's `SAME`: `⌈size/stride⌉` outputs, the odd row and column at the end.
+    Same,
+}
+
+/// What a convolution does besides its channel counts: PyTorch's defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Kernel size in (rows, columns). Default `(3, 3)`.
+    pub kernel: (usize, usize),
+    /// Step in (rows, columns), each `≥ 1`. Default `(1, 1)`.
+    pub stride: (usize, usize),
+    /// Zeros around the image. Default none.
+    pub padding: Padding,
+    /// Distance of the taps in (rows, columns), each `≥ 1`. Default `(1, 1)`.
+    pub dilation: (usize, usize),
+    /// Number of groups, a divisor of both channel counts. Default `1`.
+    pub groups: usize,
+    /// Whether a bias is added. Default `true`.
+    pub bias: bool,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Self {
+            kernel: (3, 3),
+            stride: (1, 1),
+            padding: Padding::Explicit(Padding2d::default()),
+            dilation: (1, 1),
+            groups: 1,
+            bias: true,
+        }
+    }
+}
+
+/// Convolution `(n, c_in, h, w)` → `(n, c_out, h', w')`, with the weights
+/// `weight (c_out, c_in / groups, k_h, k_w)` and `bias (c_out,)`.
+///
+/// Initialised as PyTorch does: both uniform in `±1/√fan_in`.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::{Params, layers::{Conv2dOptions, Padding, conv2d}};
+/// let params = Params::new(0, &Device::Cpu);
+/// let options = Conv2dOptions { stride: (2, 2), padding: Padding::Same, ..Default::default() };
+/// let layer = conv2d(3, 8, options, params.vb())?;
+/// let y = layer.forward(&Tensor::zeros((1, 3, 7, 7), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!(y.dims(), [1, 8, 4, 4]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    options: Conv2dOptions,
+}
+
+/// A convolution; an error if `groups` does not divide both channel counts.
+pub fn conv2d(c_in: usize, c_out: usize, options: Conv2dOptions, vb: VarBuilder) -> Result<Conv2d> {
+    let groups = options.groups;
+    if groups == 0 || c_in % groups != 0 || c_out % groups != 0 {
+        candle_core::bail!("{groups} groups do not divide {c_in} input and {c_out} output channels")
+    }
+    let shape = (c_out, c_in / groups, options.kernel.0, options.kernel.1);
+    let init = uniform(shape.1 * shape.2 * shape.3);
+    let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
+    Ok(Conv2d {
+        weight: vb.get_with_hints(shape, "weight", init)?,
+        bias: bias.transpose()?,
+        options,
+    })
+}
+
+impl Conv2d {
+    fn padding(&self, size: (usize, usize)) -> Padding2d {
+        let o = &self.options;
+        match o.padding {
+            Padding::Explicit(padding) => padding,
+            Padding::Same => Padding2d::same(size, o.kernel, o.stride, o.dilation),
+        }
+    }
+}
+
+impl Module for Conv2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, _, h, w) = x.dims4()?;
+        let config = Conv2dConfig {
+            stride: self.options.stride,
+            padding: self.padding((h, w)),
+            dilation: self.options.dilation,
+            groups: self.options.groups,
+        };
+        let y = dl_autograd::conv2d(x, &self.weight, &config)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+            None => Ok(y),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Layers on the differentiable ops of `dl-autograd`, with PyTorch's parameter names and initialisation.
+
+mod batch_norm;
+mod conv2d;
+mod dropout;
+mod linear;
+
+pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
+pub use conv2d::{Conv2d, Conv2dOptions, Padding, conv2d};
+pub use dropout::Dropout;
+pub use linear::{Linear, linear, linear_no_bias};

@@ -1,0 +1,19 @@
+//! Pictures of a run, as the text of SVG files.
+//!
+//! ```
+//! use dl_core::plot::{Curves, Panel, Series};
+//! let loss = Series::new("train", [(1., 2.3), (2., 1.1), (3., 0.8)]);
+//! let svg = Curves::new("LeNet").panel(Panel::new("loss").series(loss)).svg()?;
+//! assert_eq!(svg.matches("<polyline").count(), 1);
+//! # Ok::<(), dl_core::plot::PlotError>(())
+//! ```
+
+mod canvas;
+mod confusion_matrix;
+mod curves;
+mod error;
+mod ticks;
+
+pub use confusion_matrix::confusion_matrix;
+pub use curves::{Curves, Panel, Series};
+pub use error::PlotError;
