@@ -7,6 +7,8 @@ pub mod metrics;
 pub mod models;
 pub mod plot;
 
+pub mod train;
+
 mod params;
 
 pub use params::Params;

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::ModuleT;
 use dl_core::Params;
 use dl_core::losses::{CrossEntropyOptions, Reduction, cross_entropy};
-use dl_core::models::{EfficientNetLite, EfficientNetLiteConfig};
+use dl_core::models::{EfficientNetLite, EfficientNetLiteConfig, ImageClassifier};
 use serde::Deserialize;
 
 /// Written by `tools/reference/efficientnet_lite.py`.

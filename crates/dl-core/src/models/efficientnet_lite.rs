@@ -8,6 +8,7 @@ use candle_nn::{Module, ModuleT, VarBuilder};
 use dl_autograd::{Activation, global_avg_pool};
 use serde::{Deserialize, Serialize};
 
+use super::ImageClassifier;
 use crate::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dOptions, Dropout, Linear, Padding, batch_norm,
     conv2d, linear,
@@ -275,9 +276,10 @@ impl EfficientNetLite {
             classifier: linear(HEAD, config.classes, vb.pp(Self::CLASSIFIER))?,
         })
     }
+}
 
-    /// The vector in front of the classifier: `(n, 3, h, w)` → `(n, 1280)`.
-    pub fn forward_features(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+impl ImageClassifier for EfficientNetLite {
+    fn forward_features(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let mut x = self.stem.forward_t(x, train)?;
         for block in &self.blocks {
             x = block.forward_t(&x, train)?;
@@ -285,15 +287,12 @@ impl EfficientNetLite {
         global_avg_pool(&self.head.forward_t(&x, train)?)
     }
 
-    /// The classifier alone: `(n, 1280)` → logits `(n, classes)`.
-    pub fn forward_head(&self, features: &Tensor, train: bool) -> Result<Tensor> {
+    fn forward_head(&self, features: &Tensor, train: bool) -> Result<Tensor> {
         let features = self.dropout.forward_t(features, train)?;
         self.classifier.forward(&features)
     }
 
-    /// Globs over the weights in order of depth, the classifier first: what layer-wise rates are
-    /// given to.
-    pub fn depth_patterns(&self) -> Vec<String> {
+    fn depth_patterns(&self) -> Vec<String> {
         let blocks = (0..self.blocks.len())
             .rev()
             .map(|i| format!("_blocks.{i}.*"));

@@ -4,7 +4,7 @@
 //! use dl_core::plot::{Curves, Panel, Series};
 //! let loss = Series::new("train", [(1., 2.3), (2., 1.1), (3., 0.8)]);
 //! let svg = Curves::new("LeNet").panel(Panel::new("loss").series(loss)).svg()?;
-//! assert_eq!(svg.matches("<polyline").count(), 1);
+//! assert_eq!(svg.matches("<circle").count(), 3);
 //! # Ok::<(), dl_core::plot::PlotError>(())
 //! ```
 

@@ -42,7 +42,7 @@ impl Ticks {
         let largest = self.first().abs().max(self.last().abs());
         // Minus zero would print its sign.
         let mark = mark + 0.0;
-        if mark != 0.0 && (largest >= 1e6 || largest < 1e-3) {
+        if mark != 0.0 && !(1e-3..1e6).contains(&largest) {
             return format!("{mark:.1e}");
         }
         let decimals = (-self.step.log10().floor()).clamp(0.0, 9.0) as usize;

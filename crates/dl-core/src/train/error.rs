@@ -1,0 +1,73 @@
+//! Why a training run stopped.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+
+/// Why a training run or an evaluation could not go on.
+///
+/// ```
+/// use dl_core::train::TrainError;
+/// let error = TrainError::NonFiniteLoss { loss: f64::NAN, epoch: 1, step: 7, lr: 0.5 };
+/// assert!(error.to_string().starts_with("loss is NaN at step 7"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The optimizer refused a step.
+    #[error(transparent)]
+    Optimizer(#[from] dl_optim::Error),
+    /// The loss is NaN or infinite. A smaller rate or clipping is the usual cure.
+    #[error(
+        "loss is {loss} at step {step} of epoch {epoch} with rate {lr:e}; lower the learning rate \
+         or clip the gradients"
+    )]
+    NonFiniteLoss {
+        /// The loss of the step.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The optimizer step, from 1.
+        step: usize,
+        /// The learning rate of the step.
+        lr: f64,
+    },
+    /// An option is outside its range.
+    #[error("`{field}` must be {wanted}, got {came}")]
+    Option {
+        /// The field's name.
+        field: &'static str,
+        /// Its range.
+        wanted: &'static str,
+        /// What came.
+        came: String,
+    },
+    /// The data set gives no batch.
+    #[error("the {split} data gives no batch")]
+    NoBatches {
+        /// Which data: training or evaluation.
+        split: &'static str,
+    },
+    /// No metric has this name.
+    #[error("no metric `{name}`; there are {}", known.join(", "))]
+    UnknownMetric {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+}

@@ -1,0 +1,61 @@
+//! The metrics of every epoch as JSON lines.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{Callback, Epoch, Flow, TrainError};
+
+/// Appends one JSON object an epoch to a file: the fields of [`Epoch`] and some of one's own.
+///
+/// A line is written whole and flushed before the next epoch begins, so a reader may follow the file.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    file: File,
+    extra: Map<String, Value>,
+}
+
+impl MetricsLog {
+    /// Appends to `path`, which is created if it is missing.
+    pub fn append(path: impl AsRef<Path>) -> Result<Self, TrainError> {
+        let path = path.as_ref().to_path_buf();
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        Ok(Self {
+            file: file.map_err(|reason| TrainError::Write {
+                path: path.clone(),
+                reason,
+            })?,
+            path,
+            extra: Map::new(),
+        })
+    }
+
+    /// Adds a field to every line, such as the name of the run.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.to_string(), value.into());
+        self
+    }
+
+    fn line(&self, epoch: &Epoch) -> std::io::Result<String> {
+        let mut fields = self.extra.clone();
+        if let Value::Object(epoch) = serde_json::to_value(epoch)? {
+            fields.extend(epoch);
+        }
+        Ok(format!("{}\n", Value::Object(fields)))
+    }
+}
+
+impl Callback for MetricsLog {
+    fn on_epoch_end(&mut self, epoch: &Epoch) -> Result<Flow, TrainError> {
+        self.line(epoch)
+            .and_then(|line| self.file.write_all(line.as_bytes()))
+            .map_err(|reason| TrainError::Write {
+                path: self.path.clone(),
+                reason,
+            })?;
+        Ok(Flow::Continue)
+    }
+}

@@ -1,0 +1,392 @@
+//! The driver: names, groups, the step count, clipping; a rule does the rest.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+
+use crate::clip::norm_coefficient;
+use crate::group::{glob, is_bias_or_norm, is_in_layer};
+use crate::rule::require;
+use crate::sweep::Intake;
+use crate::update::slot_dtype;
+use crate::{Clip, Error, Group, Path, Result, Rule, Settings, Update, global_norm};
+
+/// Named parameters and the rule, or rules, that update them.
+///
+/// Parameters are kept in name order, whatever order they come in. Slots are created at a
+/// parameter's first gradient, after which a fused step allocates nothing. PyTorch skips parameters
+/// without a gradient in silence; here they are an error, because a cut graph is the usual cause,
+/// unless [`Optimizer::allow_missing_gradients`] says otherwise.
+///
+/// ```
+/// use candle_core::{Device, Var};
+/// use dl_optim::{Optimizer, Sgd};
+/// let x = Var::new(1.0_f64, &Device::Cpu)?;
+/// let mut optimizer = Optimizer::new([("x".to_string(), x.clone())], Sgd::default())?;
+/// optimizer.set_lr(0.25);
+/// for _ in 0..2 {
+///     optimizer.step(&x.sqr()?.backward()?)?; // halves x
+/// }
+/// assert_eq!((x.to_scalar::<f64>()?, optimizer.steps()), (0.25, 2));
+/// # Ok::<(), dl_optim::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Optimizer {
+    pub(crate) parameters: Vec<Parameter>,
+    /// The first is the rule of every parameter that no group gives another.
+    pub(crate) rules: Vec<Box<dyn Rule>>,
+    pub(crate) lr: f64,
+    pub(crate) steps: usize,
+    clip: Option<Clip>,
+    path: Path,
+    allow_missing: bool,
+    grad_norm: Option<f64>,
+}
+
+/// A parameter, what is different for it, and what its rule remembers.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) var: Var,
+    /// Index into the rules.
+    pub(crate) rule: usize,
+    pub(crate) lr_scale: f64,
+    pub(crate) weight_decay: Option<f64>,
+    /// Steps with a gradient.
+    pub(crate) step: usize,
+    /// Empty until the first of them.
+    pub(crate) slots: Vec<Tensor>,
+}
+
+impl Optimizer {
+    /// An optimizer of these parameters.
+    ///
+    /// Fails on options outside their range, on no parameters, on a name or variable that comes
+    /// twice, and on parameters that are not contiguous floating-point tensors.
+    pub fn new(
+        params: impl IntoIterator<Item = (String, Var)>,
+        rule: impl Into<Box<dyn Rule>>,
+    ) -> Result<Self> {
+        let rule = rule.into();
+        rule.validate()?;
+        let mut named = BTreeMap::new();
+        for (name, var) in params {
+            if named.insert(name.clone(), var).is_some() {
+                return Err(Error::DuplicateName { name });
+            }
+        }
+        let parameters = named
+            .into_iter()
+            .map(|(name, var)| Parameter::new(name, var));
+        let parameters = parameters.collect::<Result<Vec<_>>>()?;
+        refuse_shared(&parameters)?;
+        Ok(Self {
+            parameters,
+            lr: rule.lr(),
+            rules: vec![rule],
+            steps: 0,
+            clip: None,
+            path: Path::default(),
+            allow_missing: false,
+            grad_norm: None,
+        })
+    }
+
+    /// Applies a group. A parameter whose rule it replaces starts anew.
+    ///
+    /// Fails if the group selects nothing or has an option outside its range.
+    pub fn group(mut self, group: Group) -> Result<Self> {
+        group.validate()?;
+        let selects = |parameter: &&mut Parameter| group.selects(&parameter.name, &parameter.var);
+        let count = self.parameters.len();
+        let chosen: Vec<_> = self.parameters.iter_mut().filter(selects).collect();
+        let empty = chosen.is_empty();
+        let parts = group.into_parts();
+        if empty {
+            return Err(Error::NothingMatches {
+                pattern: parts.label,
+                count,
+            });
+        }
+        let next = self.rules.len();
+        for parameter in chosen {
+            parameter.lr_scale *= parts.lr_scale;
+            parameter.weight_decay = parts.weight_decay.or(parameter.weight_decay);
+            if let Some(rule) = &parts.rule {
+                parameter.lr_scale *= rate_ratio(rule.lr(), self.rules[parameter.rule].lr());
+                (parameter.rule, parameter.step) = (next, 0);
+                parameter.slots.clear();
+            }
+        }
+        self.rules.extend(parts.rule);
+        Ok(self)
+    }
+
+    /// Takes weight decay off 1-D parameters and biases.
+    pub fn no_decay_on_bias_and_norm(mut self) -> Self {
+        for parameter in &mut self.parameters {
+            if is_bias_or_norm(&parameter.name, &parameter.var) {
+                parameter.weight_decay = Some(0.0);
+            }
+        }
+        self
+    }
+
+    /// Lowers the rate layer by layer: parameters of the first layer keep it, those of the k-th
+    /// after it have `decay`ᵏ of it (Clark et al., 2020, ELECTRA).
+    ///
+    /// `layers` goes from the head to the stem: names (`blocks.3` covers all that is below it, not
+    /// `blocks.30`) or globs. The first that covers a parameter counts.
+    ///
+    /// Fails if a parameter is covered by none, or a layer covers nothing.
+    pub fn layer_wise_lr_decay<S: AsRef<str>>(mut self, layers: &[S], decay: f64) -> Result<Self> {
+        let valid = decay > 0.0 && decay <= 1.0;
+        require(valid, "layer_wise_lr_decay", "decay", "in (0, 1]", decay)?;
+        let globs = layers
+            .iter()
+            .map(|layer| glob(layer.as_ref()))
+            .collect::<Result<Vec<_>>>()?;
+        let covers = |k: usize, name: &str| is_in_layer(layers[k].as_ref(), &globs[k], name);
+        let count = self.parameters.len();
+        for (k, layer) in layers.iter().enumerate() {
+            if !self
+                .parameters
+                .iter()
+                .any(|parameter| covers(k, &parameter.name))
+            {
+                return Err(Error::NothingMatches {
+                    pattern: layer.as_ref().to_string(),
+                    count,
+                });
+            }
+        }
+        let mut names = Vec::new();
+        for parameter in &mut self.parameters {
+            match (0..layers.len()).find(|&k| covers(k, &parameter.name)) {
+                Some(k) => parameter.lr_scale *= decay.powf(k as f64),
+                None => names.push(parameter.name.clone()),
+            }
+        }
+        if names.is_empty() {
+            Ok(self)
+        } else {
+            Err(Error::UncoveredParameters { names })
+        }
+    }
+
+    /// Limits the gradients of every step; costs one read of them for a norm and nothing for a
+    /// value.
+    pub fn clip(mut self, clip: Clip) -> Result<Self> {
+        clip.validate()?;
+        self.clip = Some(clip);
+        Ok(self)
+    }
+
+    /// Skips parameters that received no gradient, as PyTorch does, instead of failing.
+    pub fn allow_missing_gradients(self) -> Self {
+        Self {
+            allow_missing: true,
+            ..self
+        }
+    }
+
+    /// Chooses how elementwise rules are carried out.
+    pub fn path(self, path: Path) -> Self {
+        Self { path, ..self }
+    }
+
+    /// Takes one step.
+    ///
+    /// Fails, before anything is changed, if a parameter has no gradient, if a gradient does not fit
+    /// its parameter, or if the learning rate is not finite.
+    pub fn step(&mut self, grads: &GradStore) -> Result<()> {
+        self.step_scaled(grads, 1.0)
+    }
+
+    /// Takes one step on gradients that are multiplied by `scale` first, within the same pass: for
+    /// the mean over accumulated batches, or to undo a loss scale. Clipping sees them scaled.
+    pub fn step_scaled(&mut self, grads: &GradStore, scale: f64) -> Result<()> {
+        require(self.lr.is_finite(), "optimizer", "lr", "finite", self.lr)?;
+        self.check(grads)?;
+        let intake = self.intake(grads, scale)?;
+        for parameter in &mut self.parameters {
+            if let Some(gradient) = grads.get(&parameter.var) {
+                let rule = self.rules[parameter.rule].as_ref();
+                parameter.update(rule, gradient, intake, self.lr, self.path)?;
+            }
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// The scheduled learning rate, before the scales of groups.
+    pub fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    /// Sets the learning rate, in force from the next step.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    /// How many steps were taken.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// The common norm of the gradients of the last step before clipping, with [`Clip::Norm`].
+    pub fn grad_norm(&self) -> Option<f64> {
+        self.grad_norm
+    }
+
+    /// The parameters in name order.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.parameters
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), &parameter.var))
+    }
+
+    /// What holds for the parameter of this name.
+    pub fn settings(&self, name: &str) -> Option<Settings> {
+        let found = self
+            .parameters
+            .binary_search_by(|parameter| parameter.name.as_str().cmp(name));
+        let parameter = &self.parameters[found.ok()?];
+        let rule = self.rules[parameter.rule].as_ref();
+        Some(Settings {
+            rule: rule.name(),
+            lr_scale: parameter.lr_scale,
+            weight_decay: parameter.weight_decay.unwrap_or(rule.weight_decay()),
+        })
+    }
+
+    fn check(&self, grads: &GradStore) -> Result<()> {
+        let mut names = Vec::new();
+        for parameter in &self.parameters {
+            match grads.get(&parameter.var) {
+                Some(gradient) => parameter.check(gradient)?,
+                None => names.push(parameter.name.clone()),
+            }
+        }
+        if names.is_empty() || self.allow_missing {
+            Ok(())
+        } else {
+            Err(Error::MissingGradients { names })
+        }
+    }
+
+    fn intake(&mut self, grads: &GradStore, scale: f64) -> Result<Intake> {
+        self.grad_norm = None;
+        let limit = match self.clip {
+            Some(Clip::Value(limit)) => limit,
+            _ => f64::INFINITY,
+        };
+        let Some(Clip::Norm(max_norm)) = self.clip else {
+            return Ok(Intake { scale, limit });
+        };
+        let vars = self.parameters.iter().map(|parameter| &parameter.var);
+        let norm = global_norm(vars.filter_map(|var| grads.get(var)))? * scale.abs();
+        self.grad_norm = Some(norm);
+        Ok(Intake {
+            scale: scale * norm_coefficient(norm, max_norm),
+            limit,
+        })
+    }
+}
+
+impl Parameter {
+    pub(crate) fn new(name: String, var: Var) -> Result<Self> {
+        if !var.is_contiguous() {
+            return Err(Error::NotContiguous { name });
+        }
+        match var.dtype() {
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => {}
+            dtype => return Err(Error::UnsupportedDType { name, dtype }),
+        }
+        let (rule, lr_scale, weight_decay) = (0, 1.0, None);
+        Ok(Self {
+            name,
+            var,
+            rule,
+            lr_scale,
+            weight_decay,
+            step: 0,
+            slots: Vec::new(),
+        })
+    }
+
+    fn check(&self, gradient: &Tensor) -> Result<()> {
+        let (dtype, shape) = (self.var.dtype(), self.var.shape());
+        if gradient.dtype() == dtype && gradient.shape() == shape {
+            return Ok(());
+        }
+        Err(Error::GradientMismatch {
+            name: self.name.clone(),
+            dtype,
+            shape: shape.clone(),
+            got_dtype: gradient.dtype(),
+            got_shape: gradient.shape().clone(),
+        })
+    }
+
+    fn update(
+        &mut self,
+        rule: &dyn Rule,
+        raw_gradient: &Tensor,
+        intake: Intake,
+        lr: f64,
+        path: Path,
+    ) -> Result<()> {
+        if self.step == 0 {
+            self.slots = self.fresh_slots(rule)?;
+        }
+        self.step += 1;
+        let sign = if rule.maximize() { -1.0 } else { 1.0 };
+        rule.update(Update {
+            step: self.step,
+            lr: lr * self.lr_scale,
+            weight_decay: self.weight_decay.unwrap_or(rule.weight_decay()),
+            slots: &mut self.slots,
+            var: &self.var,
+            raw_gradient,
+            intake: Intake {
+                scale: intake.scale * sign,
+                ..intake
+            },
+            path,
+        })?;
+        Ok(())
+    }
+
+    fn fresh_slots(&self, rule: &dyn Rule) -> Result<Vec<Tensor>> {
+        let dtype = slot_dtype(self.var.dtype());
+        let fresh = rule.slots(self.var.dims()).into_iter().map(|slot| {
+            let zeros = Tensor::zeros(slot.shape, dtype, self.var.device())?;
+            if slot.init == 0.0 {
+                Ok(zeros)
+            } else {
+                zeros.affine(1.0, slot.init)
+            }
+        });
+        Ok(fresh.collect::<candle_core::Result<_>>()?)
+    }
+}
+
+fn rate_ratio(new: f64, old: f64) -> f64 {
+    if old == 0.0 { 1.0 } else { new / old }
+}
+
+fn refuse_shared(parameters: &[Parameter]) -> Result<()> {
+    if parameters.is_empty() {
+        return Err(Error::NoParameters);
+    }
+    let mut seen = HashMap::new();
+    for Parameter { name, var, .. } in parameters {
+        if let Some(first) = seen.insert(var.id(), name) {
+            let (first, second) = (first.clone(), name.clone());
+            return Err(Error::SharedVariable { first, second });
+        }
+    }
+    Ok(())
+}

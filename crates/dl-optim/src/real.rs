@@ -1,0 +1,190 @@
+//! The arithmetic that rules are written in, for numbers and for whole tensors.
+
+use std::ops::{Add, Div, Mul, Sub};
+
+use candle_core::Tensor;
+
+/// What a rule computes with: `f32` or `f64` in the fused loop, a whole tensor where the update is
+/// composed of candle's operations. One formula serves both, so they cannot drift apart.
+///
+/// ```
+/// use dl_optim::Real;
+/// assert_eq!(2.0_f64.lerp(4.0, 0.25), 2.5);
+/// assert_eq!((-3.0_f32).abs().sqrt(), 3.0_f32.sqrt());
+/// ```
+pub trait Real:
+    Clone + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    /// `x · by`, with `by` rounded to the type first, as PyTorch does with scalars.
+    fn scale(self, by: f64) -> Self;
+    /// `x + by`, with `by` rounded to the type first.
+    fn shift(self, by: f64) -> Self;
+    /// `√x`.
+    fn sqrt(self) -> Self;
+    /// `|x|`.
+    fn abs(self) -> Self;
+    /// −1, 0 or 1.
+    fn sign(self) -> Self;
+    /// The larger of two values; a NaN in `other` comes through.
+    fn larger(self, other: Self) -> Self;
+
+    /// `x + by · other`, and exactly `x` where `by` is 0, even if `other` is not finite.
+    #[inline(always)]
+    fn add_scaled(self, other: &Self, by: f64) -> Self {
+        match by == 0.0 {
+            true => self,
+            false => self + other.clone().scale(by),
+        }
+    }
+
+    /// `x + share · (to − x)`, from the nearer end as PyTorch does it, so that it is exact at both.
+    #[inline(always)]
+    fn lerp(self, to: Self, share: f64) -> Self {
+        let distance = to.clone() - self.clone();
+        if share < 0.5 {
+            self + distance.scale(share)
+        } else {
+            to - distance.scale(1.0 - share)
+        }
+    }
+}
+
+macro_rules! real {
+    ($($float:ident)*) => {$(
+        impl Real for $float {
+            #[inline(always)]
+            fn scale(self, by: f64) -> Self {
+                self * by as $float
+            }
+            #[inline(always)]
+            fn shift(self, by: f64) -> Self {
+                self + by as $float
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $float::sqrt(self)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $float::abs(self)
+            }
+            #[inline(always)]
+            fn sign(self) -> Self {
+                ((self > 0.0) as i8 - (self < 0.0) as i8) as $float
+            }
+            // Not `max`: a NaN that arrives must stay visible.
+            #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                if self >= other { self } else { other }
+            }
+        }
+    )*};
+}
+real!(f32 f64);
+
+/// A tensor, or the first error on the way to it, so that formulas need no `?`.
+#[derive(Clone)]
+pub(crate) struct Composed(Result<Tensor, String>);
+
+impl Composed {
+    pub(crate) fn new(tensor: candle_core::Result<Tensor>) -> Self {
+        Self(tensor.map_err(|error| error.to_string()))
+    }
+
+    pub(crate) fn finish(self) -> candle_core::Result<Tensor> {
+        self.0.map_err(candle_core::Error::Msg)
+    }
+
+    fn map(self, op: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>) -> Self {
+        match &self.0 {
+            Ok(tensor) => Self::new(op(tensor)),
+            Err(_) => self,
+        }
+    }
+
+    fn zip(self, other: Self, op: fn(&Tensor, &Tensor) -> candle_core::Result<Tensor>) -> Self {
+        match (&self.0, &other.0) {
+            (Ok(a), Ok(b)) => Self::new(op(a, b)),
+            (Err(_), _) => self,
+            (_, Err(_)) => other,
+        }
+    }
+}
+
+macro_rules! operator {
+    ($($trait:ident $method:ident)*) => {$(
+        impl $trait for Composed {
+            type Output = Self;
+            fn $method(self, other: Self) -> Self {
+                self.zip(other, |a, b| a.$method(b))
+            }
+        }
+    )*};
+}
+operator!(Add add Sub sub Mul mul Div div);
+
+impl Real for Composed {
+    fn scale(self, by: f64) -> Self {
+        self.map(|x| x.affine(by, 0.0))
+    }
+    fn shift(self, by: f64) -> Self {
+        self.map(|x| x.affine(1.0, by))
+    }
+    fn sqrt(self) -> Self {
+        self.map(Tensor::sqrt)
+    }
+    fn abs(self) -> Self {
+        self.map(Tensor::abs)
+    }
+    fn sign(self) -> Self {
+        self.map(Tensor::sign)
+    }
+    fn larger(self, other: Self) -> Self {
+        self.zip(other, |a, b| a.maximum(b))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use candle_core::Device;
+
+    fn every_operation<R: Real>(a: R, b: R) -> R {
+        let share = a.clone().lerp(b.clone(), 0.3) / b.clone().abs().shift(0.5).sqrt();
+        share.larger(a.clone().sign()) * b.scale(1.5) - a
+    }
+
+    /// Both signs, both zeros and both orders of magnitude, so that no branch is skipped.
+    #[test]
+    fn a_tensor_and_its_numbers_compute_the_same() {
+        let a = [1.5_f64, -2.0, 0.0, -0.0, 1e3, -1e-3];
+        let b = [-0.5_f64, 3.0, 1.0, -1.0, 1e-3, 1e3];
+        let tensor = |x: &[f64]| Composed::new(Tensor::new(x, &Device::Cpu));
+        let composed = every_operation(tensor(&a), tensor(&b)).finish().unwrap();
+        let single: Vec<f64> = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| every_operation(*a, b))
+            .collect();
+        for (got, want) in composed.to_vec1::<f64>().unwrap().iter().zip(single) {
+            // One rounding per operation, seven in a row.
+            assert!(
+                (got - want).abs() <= 1e-15 * want.abs().max(1.0),
+                "{got} {want}"
+            );
+        }
+    }
+
+    #[test]
+    fn larger_keeps_a_nan_that_arrives() {
+        assert!(1.0_f32.larger(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn the_first_error_survives_the_formula() {
+        let narrow = Composed::new(Tensor::new(&[1.0_f64], &Device::Cpu));
+        let wide = Composed::new(Tensor::new(&[1.0_f64, 2.0], &Device::Cpu));
+        assert!((narrow + wide).sqrt().finish().is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! What an optimizer does to one parameter.
+
+use std::fmt::Debug;
+
+use crate::{Error, Result, Update};
+
+/// The update of one parameter; the [`Optimizer`](crate::Optimizer) does the rest.
+///
+/// A rule is a plain config: what it remembers lives in named slots that the driver creates, saves
+/// and loads. To add one: a struct with its options, this trait, and a [`Kernel`](crate::Kernel)
+/// with the formula for one element.
+///
+/// ```
+/// use dl_optim::{Adam, Rule};
+/// let names: Vec<_> = Adam::default().slots(&[3, 4]).into_iter().map(|slot| slot.name).collect();
+/// assert_eq!(names, ["exp_avg", "exp_avg_sq"]);
+/// assert_eq!(Adam::default().lr(), 1e-3);
+/// ```
+pub trait Rule: Debug + Send + Sync {
+    /// The name in files and configs, lower case: `adamw`.
+    fn name(&self) -> &'static str;
+    /// The learning rate that the driver starts with.
+    fn lr(&self) -> f64;
+    /// The weight decay that holds where no group says otherwise.
+    fn weight_decay(&self) -> f64;
+    /// Whether the objective is to be maximised: the driver then negates the gradients.
+    fn maximize(&self) -> bool {
+        false
+    }
+    /// What is remembered about a parameter of this shape, in a fixed order, with PyTorch's names.
+    fn slots(&self, shape: &[usize]) -> Vec<Slot>;
+    /// Refuses options outside their range.
+    fn validate(&self) -> Result<()>;
+    /// The options as JSON, in the form that [`rule_named`](crate::rule_named) takes.
+    fn options(&self) -> serde_json::Value;
+    /// Takes one step on one parameter.
+    fn update(&self, at: Update<'_>) -> candle_core::Result<()>;
+}
+
+impl<R: Rule + 'static> From<R> for Box<dyn Rule> {
+    fn from(rule: R) -> Self {
+        Box::new(rule)
+    }
+}
+
+/// A tensor that a rule keeps for one parameter.
+///
+/// ```
+/// use dl_optim::Slot;
+/// let slot = Slot::like("exp_avg", &[3, 4]);
+/// assert_eq!((slot.shape.as_slice(), slot.init), ([3, 4].as_slice(), 0.0));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// PyTorch's name for it.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// What it is filled with before the first step.
+    pub init: f64,
+}
+
+impl Slot {
+    /// A slot of zeros in the shape of the parameter.
+    pub fn like(name: &'static str, shape: &[usize]) -> Self {
+        Self {
+            name,
+            shape: shape.to_vec(),
+            init: 0.0,
+        }
+    }
+}
+
+/// Refuses `got` unless `valid`.
+pub(crate) fn require(
+    valid: bool,
+    owner: &'static str,
+    field: &'static str,
+    wanted: &'static str,
+    got: f64,
+) -> Result<()> {
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::InvalidOption {
+            owner,
+            field,
+            wanted,
+            got,
+        })
+    }
+}
+
+/// Refuses what is negative, infinite or not a number.
+pub(crate) fn require_not_negative(
+    owner: &'static str,
+    field: &'static str,
+    got: f64,
+) -> Result<()> {
+    require(got >= 0.0 && got.is_finite(), owner, field, ">= 0", got)
+}
+
+/// Refuses what is outside `[0, 1)`.
+pub(crate) fn require_share(owner: &'static str, field: &'static str, got: f64) -> Result<()> {
+    require((0.0..1.0).contains(&got), owner, field, "in [0, 1)", got)
+}

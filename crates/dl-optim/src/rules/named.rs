@@ -1,0 +1,91 @@
+//! Rules by the name that configs and files use.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Adagrad, Adam, AdamW, RmsProp, Sgd};
+use crate::{Error, Result, Rule};
+
+/// Every name that [`rule_named`] takes.
+pub const RULES: &[&str] = &["adagrad", "adam", "adamw", "rmsprop", "sgd"];
+
+/// The rule of this name with these options; options that are left out have their defaults.
+///
+/// Fails on an unknown name, an unknown option and a value outside its range.
+///
+/// ```
+/// let rule = dl_optim::rule_named("adamw", serde_json::json!({"lr": 5e-5}))?;
+/// assert_eq!((rule.lr(), rule.weight_decay()), (5e-5, 0.01));
+/// # Ok::<(), dl_optim::Error>(())
+/// ```
+pub fn rule_named(name: &str, options: Value) -> Result<Box<dyn Rule>> {
+    let rule = match name {
+        "adagrad" => read::<Adagrad>(name, options)?,
+        "adam" => read::<Adam>(name, options)?,
+        "adamw" => read::<AdamW>(name, options)?,
+        "rmsprop" => read::<RmsProp>(name, options)?,
+        "sgd" => read::<Sgd>(name, options)?,
+        _ => {
+            let (kind, known) = ("rule", RULES.to_vec());
+            return Err(Error::UnknownName {
+                kind,
+                name: name.to_string(),
+                known,
+            });
+        }
+    };
+    rule.validate()?;
+    Ok(rule)
+}
+
+fn read<R: Rule + DeserializeOwned + 'static>(name: &str, options: Value) -> Result<Box<dyn Rule>> {
+    let rule: R = serde_json::from_value(options).map_err(|source| Error::UnreadableOptions {
+        owner: name.to_string(),
+        source,
+    })?;
+    Ok(Box::new(rule))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_name_gives_a_rule_of_that_name_and_its_options_read_back() {
+        for &name in RULES {
+            let rule = rule_named(name, json!({"lr": 0.125})).unwrap();
+            let again = rule_named(name, rule.options()).unwrap();
+            assert_eq!((rule.name(), rule.lr()), (name, 0.125));
+            assert_eq!(rule.options(), again.options());
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = rule_named("adan", json!({})).unwrap_err();
+        let text = "no rule is called `adan`; known are adagrad, adam, adamw, rmsprop, sgd";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_by_every_rule() {
+        for &name in RULES {
+            let error = rule_named(name, json!({"learning": 1.0}))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("learning"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_negative_rate_is_refused_by_every_rule() {
+        for &name in RULES {
+            let error = rule_named(name, json!({"lr": -0.5}))
+                .unwrap_err()
+                .to_string();
+            assert_eq!(error, format!("{name}: `lr` must be >= 0, got -0.5"));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What the whole crate promises, checked over every rule from one list.
+#![allow(clippy::unwrap_used)]
+
+mod averaging;
+mod cases;
+mod clipping;
+mod driver;
+mod fused;
+mod groups;
+mod parity;
+mod resume;
+mod schedules;

@@ -1,0 +1,56 @@
+//! Against torch.
+
+use candle_core::DType;
+use dl_optim::Path;
+
+use crate::cases::{assert_close, fixture, flat, gradients, optimizer, params, values};
+
+/// Follows torch for 100 steps and compares parameters on the way and slots at the end.
+fn follows_torch(dtype: DType, name: &str, path: Path, tolerance: f64) {
+    let fixture = fixture();
+    for case in &fixture.about.cases {
+        let label = format!("{}/{name}", case.label);
+        let kept = fixture.tensors[&label].to_dtype(DType::F64).unwrap();
+        let mut kept = kept.to_vec2::<f64>().unwrap().into_iter();
+        let params = params(&fixture.about.shapes, dtype);
+        let mut optimizer = optimizer(&params, case.rule()).path(path);
+        for step in 1..=100 {
+            optimizer.step(&gradients(&params, step)).unwrap();
+            if fixture.about.kept.contains(&step) {
+                let want = kept.next().unwrap();
+                assert_close(&flat(&params), &want, tolerance, &format!("{label} {step}"));
+            }
+        }
+        let state = optimizer.state().unwrap();
+        for slot in &case.slots {
+            let keys = params.keys().map(|param| format!("{param}.{slot}"));
+            let got: Vec<f64> = keys.flat_map(|key| values(&state.tensors[&key])).collect();
+            let want = values(&fixture.tensors[&format!("{label}/{slot}")]);
+            assert_close(&got, &want, tolerance, &format!("{label} {slot}"));
+        }
+        let per_param = case.slots.len() + 1; // and `step`
+        assert_eq!(state.tensors.len(), params.len() * per_param, "{label}");
+    }
+}
+
+/// 1e-12: a hundred steps of a handful of roundings of 1e-16 each, on values of order 1.
+#[test]
+fn fused_f64_follows_torch() {
+    follows_torch(DType::F64, "f64", Path::Fused, 1e-12);
+}
+
+#[test]
+fn composed_f64_follows_torch() {
+    follows_torch(DType::F64, "f64", Path::Composed, 1e-12);
+}
+
+/// 1e-6: a hundred steps that round differently in the last bit, 6e-8, about one time in five.
+#[test]
+fn fused_f32_follows_torch() {
+    follows_torch(DType::F32, "f32", Path::Fused, 1e-6);
+}
+
+#[test]
+fn composed_f32_follows_torch() {
+    follows_torch(DType::F32, "f32", Path::Composed, 1e-6);
+}

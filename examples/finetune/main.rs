@@ -1,0 +1,89 @@
+//! Fine-tunes an ImageNet-pretrained network on images, three ways side by side.
+//!
+//! ```text
+//! cargo run --release --example finetune                                    the shipped data
+//! cargo run --release --example finetune -- --train-dir pets/train          one's own
+//! cargo run --release --example finetune -- --output-dir RUN --predict cat.jpg
+//! ```
+//!
+//! The first compares training from scratch, a new classifier on frozen features, and fine-tuning of
+//! everything, on the same images for the same number of epochs. It prints a table and leaves the
+//! best model with its curves, confusion matrix, results and log in a folder under `runs/`.
+
+#![allow(missing_docs)]
+
+mod args;
+mod images;
+mod predict;
+mod recipe;
+mod run_folder;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use dl_core::models::ImageModel;
+use tracing_subscriber::EnvFilter;
+
+use args::Args;
+use images::Images;
+use recipe::Setup;
+use run_folder::{ModelConfig, RunFolder};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match Args::read().and_then(|args| run(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    if !args.predict.is_empty() {
+        return predict::predict(args);
+    }
+    if args.eval_only {
+        return predict::evaluate_run(args);
+    }
+    train(args)
+}
+
+fn train(args: &Args) -> Result<()> {
+    let (model, device) = (ImageModel::named(&args.model)?, args.open_device()?);
+    let images = Images::open(args, &model)?;
+    let folder = RunFolder::create(args)?;
+    let (train, eval) = images.counts();
+    tracing::info!(
+        "{} on {train} images of {} classes, evaluated on {eval}, at {}² on {:?}",
+        model.name,
+        images.class_names.len(),
+        images.view().size,
+        device.location(),
+    );
+    let setup = Setup {
+        args,
+        images: &images,
+        model,
+        device,
+        folder: &folder,
+    };
+    let modes = args.mode.parts();
+    let outcomes = modes
+        .into_iter()
+        .map(|mode| setup.run(mode))
+        .collect::<Result<Vec<_>>>()?;
+    folder.write(args, &ModelConfig::new(&model, &images), &outcomes)?;
+    table::print(&outcomes, &folder);
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The three trainings.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use candle_nn::ModuleT;
+use dl_core::Params;
+use dl_core::data::{Collate, DataLoader, Dataset, StackTensors};
+use dl_core::losses::{CrossEntropyOptions, Reduction, cross_entropy};
+use dl_core::models::{ClassifierHead, ImageClassifier, ImageModel};
+use dl_core::train::{
+    Batch, Epoch, Evaluation, MetricsLog, Progress, Trainer, TrainerConfig, evaluate,
+};
+use dl_optim::{AdamW, Clip, HuggingFace, Optimizer};
+use dl_transfer::{Checkpoint, KeyMap, LoadOptions, extract_features, load_into, resolve_weights};
+
+use crate::args::{Args, Mode};
+use crate::images::{Images, asset};
+use crate::run_folder::RunFolder;
+
+/// What a training needs.
+pub struct Setup<'a> {
+    pub args: &'a Args,
+    pub images: &'a Images,
+    pub model: ImageModel,
+    pub device: Device,
+    pub folder: &'a RunFolder,
+}
+
+/// What a training gave.
+pub struct Outcome {
+    pub mode: Mode,
+    pub params: Params,
+    pub epochs: Vec<Epoch>,
+    pub evaluation: Evaluation,
+    /// Scalars that were trained at the end.
+    pub trainable: usize,
+    /// Training, feature extraction and evaluation together.
+    pub seconds: f64,
+}
+
+impl Outcome {
+    /// Training images a second, over all epochs.
+    pub fn samples_per_second(&self) -> f64 {
+        let seconds: f64 = self.epochs.iter().map(|e| e.train_seconds).sum();
+        let samples: f64 = self
+            .epochs
+            .iter()
+            .map(|e| e.train_seconds * e.train_samples_per_second)
+            .sum();
+        samples / seconds
+    }
+}
+
+impl Setup<'_> {
+    /// Runs one training and evaluates what came out.
+    pub fn run(&self, mode: Mode) -> Result<Outcome> {
+        let start = Instant::now();
+        let params = Params::new(self.args.seed, &self.device);
+        let epochs = match mode {
+            Mode::Scratch => self.scratch(&params)?,
+            Mode::FeatureExtract => self.head(mode, &params, self.args.num_train_epochs)?,
+            Mode::Finetune | Mode::Compare => self.finetune(&params)?,
+        };
+        let model = self.build(&params)?;
+        Ok(Outcome {
+            mode,
+            evaluation: self.evaluate(model.as_ref())?,
+            trainable: params.trainable().iter().map(|(_, v)| v.elem_count()).sum(),
+            seconds: start.elapsed().as_secs_f64(),
+            params,
+            epochs,
+        })
+    }
+
+    /// Loss and predictions on the evaluation images.
+    pub fn evaluate(&self, model: &dyn ImageClassifier) -> Result<Evaluation> {
+        let batches = self.images.evaluation()?.epoch(0)?;
+        Ok(evaluate(
+            &Forward(model),
+            batches,
+            &plain_loss,
+            &self.device,
+        )?)
+    }
+
+    /// The network on these parameters.
+    pub fn build(&self, params: &Params) -> Result<Box<dyn ImageClassifier>> {
+        Ok(self
+            .model
+            .build(self.images.class_names.len(), params.vb())?)
+    }
+
+    fn scratch(&self, params: &Params) -> Result<Vec<Epoch>> {
+        let model = self.build(params)?;
+        let optimizer = self.optimizer(params, self.args.learning_rate)?;
+        let epochs = self.args.num_train_epochs;
+        let (train, eval) = (self.images.training()?, self.images.evaluation()?);
+        self.fit(
+            Mode::Scratch,
+            &Forward(model.as_ref()),
+            optimizer,
+            epochs,
+            &train,
+            &eval,
+        )
+    }
+
+    /// Trains a new classifier on features that the frozen network computes once.
+    fn head(&self, mode: Mode, params: &Params, epochs: usize) -> Result<Vec<Epoch>> {
+        self.pretrained(params)?;
+        params.freeze("*")?;
+        params.unfreeze(&format!("{}.*", self.model.classifier))?;
+        let model = self.build(params)?;
+        let model = model.as_ref();
+        let extract = |loader: crate::images::Loader| -> Result<_> {
+            Ok(extract_features(model, loader.epoch(0)?, &self.device)?)
+        };
+        let batch = self.args.per_device_train_batch_size;
+        let train = DataLoader::new(extract(self.images.training_as_is()?)?, StackTensors)
+            .batch_size(batch)
+            .shuffle(true)
+            .seed(self.args.seed);
+        let eval =
+            DataLoader::new(extract(self.images.evaluation()?)?, StackTensors).batch_size(256);
+        let optimizer = self.optimizer(params, self.args.head_learning_rate)?;
+        self.fit(
+            mode,
+            &ClassifierHead(model),
+            optimizer,
+            epochs,
+            &train,
+            &eval,
+        )
+    }
+
+    /// The classifier first, so that its first gradients do not spoil the rest; then everything,
+    /// the slower the nearer to the image.
+    fn finetune(&self, params: &Params) -> Result<Vec<Epoch>> {
+        let head = self
+            .args
+            .head_epochs
+            .min(self.args.num_train_epochs.saturating_sub(1));
+        let mut epochs = match head {
+            0 => {
+                self.pretrained(params)?;
+                vec![]
+            }
+            _ => self.head(Mode::Finetune, params, head)?,
+        };
+        params.unfreeze("*")?;
+        let model = self.build(params)?;
+        let optimizer = self
+            .optimizer(params, self.args.learning_rate)?
+            .layer_wise_lr_decay(&model.depth_patterns(), self.args.layer_decay)?;
+        let (train, eval) = (self.images.training()?, self.images.evaluation()?);
+        let rest = self.args.num_train_epochs - head;
+        let model = Forward(model.as_ref());
+        let rest = self.fit(Mode::Finetune, &model, optimizer, rest, &train, &eval)?;
+        epochs.extend(rest.into_iter().map(|e| Epoch {
+            epoch: e.epoch + head,
+            ..e
+        }));
+        Ok(epochs)
+    }
+
+    /// Loads everything but the classifier, which stays fresh.
+    fn pretrained(&self, params: &Params) -> Result<()> {
+        self.build(params)?;
+        let file = match &self.args.weights {
+            Some(weights) => resolve_weights(weights)?,
+            None => asset("efficientnet_lite0/model.safetensors"),
+        };
+        let classifier = format!("{}.*", self.model.classifier);
+        let options = LoadOptions {
+            allow_missing: vec![classifier.clone()],
+            ignore_mismatched: self.args.ignore_mismatched_sizes,
+            ..Default::default()
+        };
+        let map = KeyMap::new(&[(&classifier, None)])?;
+        let report = load_into(params, &Checkpoint::open(&file)?, &map, &options)
+            .with_context(|| format!("cannot start {} from {}", self.model.name, file.display()))?;
+        tracing::info!("{}: {report}", file.display());
+        Ok(())
+    }
+
+    fn optimizer(&self, params: &Params, lr: f64) -> Result<Optimizer> {
+        let rule = AdamW {
+            lr,
+            betas: (self.args.adam_beta1, self.args.adam_beta2),
+            eps: self.args.adam_epsilon,
+            weight_decay: self.args.weight_decay,
+            ..AdamW::default()
+        };
+        let optimizer = Optimizer::new(params.trainable(), rule)?
+            .no_decay_on_bias_and_norm()
+            .clip(Clip::Norm(self.args.max_grad_norm))?;
+        Ok(optimizer)
+    }
+
+    fn fit<T, E, C>(
+        &self,
+        mode: Mode,
+        model: &dyn ModuleT,
+        optimizer: Optimizer,
+        epochs: usize,
+        train: &DataLoader<T, C>,
+        eval: &DataLoader<E, C>,
+    ) -> Result<Vec<Epoch>>
+    where
+        T: Dataset<Item: 'static> + 'static,
+        E: Dataset<Item: 'static> + 'static,
+        C: Collate<T::Item, Batch = Batch> + Collate<E::Item, Batch = Batch> + 'static,
+    {
+        let args = self.args;
+        let config = TrainerConfig {
+            epochs,
+            max_steps: args.step_limit(),
+            gradient_accumulation_steps: args.gradient_accumulation_steps,
+            seed: args.seed,
+        };
+        let smoothed = CrossEntropyOptions {
+            label_smoothing: args.label_smoothing_factor,
+        };
+        let trainer = Trainer::new(model, optimizer, config).device(&self.device);
+        let total = trainer.total_steps(train.len())?;
+        let schedule = HuggingFace::named(&args.lr_scheduler_type, self.warmup(total), total)?;
+        let log = MetricsLog::append(self.folder.metrics())?.with("mode", mode.name());
+        let history = trainer
+            .loss(move |z, y| cross_entropy(z, y, smoothed, Reduction::None))
+            .schedule(schedule)
+            .callback(log)
+            .callback(Progress::new(mode.name()))
+            .fit(train, eval)?;
+        Ok(history)
+    }
+
+    fn warmup(&self, total: usize) -> usize {
+        let steps = self.args.warmup_steps;
+        let steps = if steps < 1. {
+            steps * total as f64
+        } else {
+            steps
+        };
+        steps.round() as usize
+    }
+}
+
+fn plain_loss(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
+    cross_entropy(logits, labels, Default::default(), Reduction::None)
+}
+
+/// A classifier behind a pointer as a model.
+struct Forward<'a>(&'a dyn ImageClassifier);
+
+impl ModuleT for Forward<'_> {
+    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        self.0.forward_t(x, train)
+    }
+}
