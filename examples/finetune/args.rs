@@ -62,7 +62,7 @@ pub struct Args {
     pub overwrite_output_dir: bool,
 
     /// Passes over the training images.
-    #[arg(long, alias = "epochs", default_value_t = 6)]
+    #[arg(long, alias = "epochs", default_value_t = 5)]
     pub num_train_epochs: usize,
     /// End each training after so many optimizer steps; -1: no limit.
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]

@@ -179,9 +179,8 @@ impl Setup<'_> {
             ..Default::default()
         };
         let map = KeyMap::new(&[(&classifier, None)])?;
-        let report = load_into(params, &Checkpoint::open(&file)?, &map, &options)
+        load_into(params, &Checkpoint::open(&file)?, &map, &options)
             .with_context(|| format!("cannot start {} from {}", self.model.name, file.display()))?;
-        tracing::info!("{}: {report}", file.display());
         Ok(())
     }
 

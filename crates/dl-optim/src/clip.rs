@@ -172,12 +172,14 @@ fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
 
 fn chunked<F: Element>(all: &[F], layout: &Layout) -> f64 {
     let source = Source::new(all, layout);
+    // The order in memory is as good as any, as long as it is always the same.
+    let dense = source.dense();
     let chunk = |i: usize| {
         let range = i * CHUNK..source.len().min((i + 1) * CHUNK);
-        Arch::new().dispatch(Squares {
-            source: &source,
-            range,
-        })
+        match dense {
+            Some(all) => Arch::new().dispatch(Squares(&all[range])),
+            None => gathered(&source, range),
+        }
     };
     let chunks = source.len().div_ceil(CHUNK);
     if split(source.len()).is_none() {
@@ -187,11 +189,20 @@ fn chunked<F: Element>(all: &[F], layout: &Layout) -> f64 {
     parts.iter().sum()
 }
 
-/// The sum of squares of one chunk.
-struct Squares<'a, F> {
-    source: &'a Source<'a, F>,
-    range: Range<usize>,
+fn gathered<F: Element>(source: &Source<'_, F>, range: Range<usize>) -> f64 {
+    let mut buffer = [F::default(); BLOCK];
+    let mut sum = 0.0;
+    let mut start = range.start;
+    while start < range.end {
+        let block = source.block(start..range.end, &mut buffer);
+        sum += Arch::new().dispatch(Squares(block));
+        start += block.len();
+    }
+    sum
 }
+
+/// The sum of squares of one chunk.
+struct Squares<'a, F>(&'a [F]);
 
 impl<F: Element> WithSimd for Squares<'_, F> {
     type Output = f64;
@@ -199,26 +210,15 @@ impl<F: Element> WithSimd for Squares<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
         let mut lanes = [0.0; LANES];
-        let mut buffer = [F::default(); BLOCK];
-        let Range { mut start, end } = self.range;
-        while start < end {
-            let block = self.source.block(start..end, &mut buffer);
-            add_squares(block, &mut lanes);
-            start += block.len();
+        let mut rows = self.0.chunks_exact(LANES);
+        for row in &mut rows {
+            for lane in 0..LANES {
+                lanes[lane] += row[lane].widen() * row[lane].widen();
+            }
+        }
+        for (lane, x) in lanes.iter_mut().zip(rows.remainder()) {
+            *lane += x.widen() * x.widen();
         }
         lanes.iter().sum()
-    }
-}
-
-#[inline(always)]
-fn add_squares<F: Element>(block: &[F], lanes: &mut [f64; LANES]) {
-    let mut rows = block.chunks_exact(LANES);
-    for row in &mut rows {
-        for lane in 0..LANES {
-            lanes[lane] += row[lane].widen() * row[lane].widen();
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rows.remainder()) {
-        *lane += x.widen() * x.widen();
     }
 }

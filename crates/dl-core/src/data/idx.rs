@@ -10,6 +10,13 @@ use flate2::bufread::MultiGzDecoder;
 use super::DataError;
 
 /// The values of an IDX file; numbers are big-endian in the file.
+///
+/// ```
+/// use dl_core::data::{Idx, IdxData};
+/// let idx = Idx::read(&[0, 0, 0x0b, 1, 0, 0, 0, 1, 1, 2][..], "one.idx".as_ref())?;
+/// assert_eq!(idx.data, IdxData::I16(vec![258]));
+/// # Ok::<(), dl_core::data::DataError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum IdxData {

@@ -164,6 +164,10 @@ where
             mut slots,
         } = self.span;
         let formula = Taken::new(self.intake, *self.kernel);
+        if let Some(all) = self.source.contiguous() {
+            let gradient = &all[offset..offset + theta.len()];
+            return Lanes::<N>::sweep(formula, theta, gradient, slots);
+        }
         let mut buffer = [F::default(); BLOCK];
         let mut done = 0;
         while done < theta.len() {
