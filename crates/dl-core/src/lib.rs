@@ -1,4 +1,19 @@
 //! Layers, losses, metrics, data, models and the training loop on candle.
+//!
+//! | what | where |
+//! |---|---|
+//! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
+//! | dense, convolution, batch norm, dropout | [`layers`] |
+//! | cross-entropy and reductions | [`losses`] |
+//! | data sets, transforms, the loader | [`data`] |
+//! | accuracy, confusion matrix, means | [`metrics`] |
+//! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |
+//! | the loop, evaluation, callbacks | [`train`] |
+//! | curves and confusion matrices as SVG | [`plot`] |
+//!
+//! | feature | what it turns on |
+//! |---|---|
+//! | `cuda`, `metal` | candle's backend of that name |
 
 pub mod data;
 pub mod layers;

@@ -270,10 +270,10 @@ mod tests {
     fn weights_depend_on_seed_and_name_and_not_on_the_order_of_building() {
         let values = |seed, names: [&str; 2]| {
             let params = Params::new(seed, &Device::Cpu);
-            names.map(|name| {
+            for name in names {
                 let hint = candle_nn::init::DEFAULT_KAIMING_NORMAL;
                 params.vb().get_with_hints(5, name, hint).unwrap();
-            });
+            }
             params.get("a").unwrap().to_vec1::<f32>().unwrap()
         };
         assert_eq!(values(1, ["a", "b"]), values(1, ["b", "a"]));

@@ -71,7 +71,7 @@ pub struct Conv2d {
 /// A convolution; an error if `groups` does not divide both channel counts.
 pub fn conv2d(c_in: usize, c_out: usize, options: Conv2dOptions, vb: VarBuilder) -> Result<Conv2d> {
     let groups = options.groups;
-    if groups == 0 || c_in % groups != 0 || c_out % groups != 0 {
+    if !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) || groups == 0 {
         candle_core::bail!("{groups} groups do not divide {c_in} input and {c_out} output channels")
     }
     let shape = (c_out, c_in / groups, options.kernel.0, options.kernel.1);

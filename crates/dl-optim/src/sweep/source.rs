@@ -97,9 +97,17 @@ impl<'a, F: Element> Source<'a, F> {
             let width = TILE.min(columns - start);
             for column in 0..width {
                 let line = &self.all[first + (start + column) * stride..];
-                let line = line.iter().step_by(row_stride.max(1));
-                for (tile, value) in tile[..rows].iter_mut().zip(line) {
-                    tile[column] = *value;
+                // A transposed matrix, the usual case, without a check for every element.
+                let side_by_side = if row_stride == 1 {
+                    line.get(..rows)
+                } else {
+                    None
+                };
+                for (row, tile) in tile[..rows].iter_mut().enumerate() {
+                    tile[column] = match side_by_side {
+                        Some(line) => line[row],
+                        None => line[row * row_stride],
+                    };
                 }
             }
             for (row, tile) in into.chunks_exact_mut(columns).zip(&tile) {
