@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch};
+use crate::tape::apply1;
 
 /// Elements that one thread takes at a time: small work stays on one thread.
 pub(crate) const GRAIN: usize = 32 * 1024;
@@ -36,7 +37,7 @@ impl Activation {
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
-            _ if has_kernel(x) => x.contiguous()?.apply_op1(Clamp(self)),
+            _ if has_kernel(x) => apply1(&x.contiguous()?, Clamp(self)),
             _ => self.composed(x),
         }
     }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
+use crate::tape::apply1;
 
 /// The cross-entropy of each sample between its logits and its class.
 ///
@@ -29,7 +30,7 @@ use crate::simd::Scalar;
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let op = CrossEntropy::new(logits, targets, label_smoothing)?;
     if has_kernel(logits) {
-        logits.contiguous()?.apply_op1(op)
+        apply1(&logits.contiguous()?, op)
     } else {
         composed(logits, targets, label_smoothing)
     }

@@ -7,6 +7,7 @@ use crate::activation::GRAIN;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::rng::Rng;
 use crate::simd::Scalar;
+use crate::tape::apply1;
 
 /// Sets each element to zero with probability `p` and divides the others by `1 − p`.
 ///
@@ -31,7 +32,7 @@ pub fn dropout(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
     let op = Dropout { p, rng };
     match p {
         0. => Ok(x.clone()),
-        _ if has_kernel(x) => x.contiguous()?.apply_op1(op),
+        _ if has_kernel(x) => apply1(&x.contiguous()?, op),
         _ => x * op.mask_like(x)?,
     }
 }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
+use crate::tape::apply1;
 
 /// Averages each channel over its pixels: `torch.nn.AdaptiveAvgPool2d(1)`, flattened.
 ///
@@ -29,10 +30,11 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     if !has_kernel(x) {
         return x.flatten_from(2)?.mean(D::Minus1);
     }
-    x.contiguous()?.apply_op1(GlobalAvgPool {
+    let op = GlobalAvgPool {
         shape: [n, c],
         plane: h * w,
-    })
+    };
+    apply1(&x.contiguous()?, op)
 }
 
 struct GlobalAvgPool {

@@ -16,6 +16,8 @@
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
+//! | residual sums, the sum of a loss | [`add`], [`sum`] |
+//! | backward without candle's walk | [`Tape`], [`backward`] |
 //! | gradients against central differences | [`gradcheck`] |
 //! | the composed form of every op on the CPU, for tests | [`composed`] |
 //!
@@ -36,6 +38,8 @@ mod matmul;
 mod rng;
 mod rng_scope;
 mod simd;
+mod sum;
+mod tape;
 
 pub use activation::{Activation, relu, relu6};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
@@ -48,3 +52,5 @@ pub use host::composed;
 pub use linear::linear;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
+pub use sum::{add, sum};
+pub use tape::{Tape, backward};

@@ -6,6 +6,7 @@ use gemm::Parallelism;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::Scalar;
+use crate::tape::{apply2, apply3};
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL: usize = 1 << 20;
@@ -31,8 +32,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-        None => x.apply_op2(&weight, op),
+        Some(bias) => apply3(&x, &weight, &bias.contiguous()?, op),
+        None => apply2(&x, &weight, op),
     }
 }
 

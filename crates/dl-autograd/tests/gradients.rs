@@ -1,10 +1,12 @@
 //! Every op against central differences, its composed form and PyTorch's rules, from one table.
 #![allow(clippy::unwrap_used)]
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dl_autograd::{
-    Activation, Conv2dConfig, Padding2d, Purpose, Rng, batch_norm, batch_norm_with, composed,
-    conv2d, cross_entropy, dropout, global_avg_pool, gradcheck, linear, relu6,
+    Activation, Conv2dConfig, Padding2d, Purpose, Rng, Tape, add, backward, batch_norm,
+    batch_norm_with, composed, conv2d, cross_entropy, dropout, global_avg_pool, gradcheck, linear,
+    relu6, sum,
 };
 
 /// Central differences with a step of 1e-5 are good to about 1e-9 for values near 1; sums of a few
@@ -188,6 +190,11 @@ fn cases() -> Vec<Case> {
         case("cross_entropy smoothed", &[&[4, 5]], |t| {
             cross_entropy(&t[0], &targets(), 0.1)
         }),
+        case("add", &[&[3, 5], &[3, 5]], |t| add(&t[0], &t[1])),
+        case("add of a tensor to itself", &[&[3, 5]], |t| {
+            add(&t[0], &t[0])
+        }),
+        case("sum", &[&[3, 5]], |t| sum(&t[0])),
         case("an op used twice", &[&[2, 3, 5, 4], &[3, 3, 1, 1]], |t| {
             let y = conv2d(&t[0], &t[1], &Conv2dConfig::default())?;
             relu6(&(conv2d(&y, &t[1], &Conv2dConfig::default())? + y)?)
@@ -390,4 +397,44 @@ fn an_empty_batch_gives_an_empty_result() {
         };
         assert_eq!(conv2d(&x, &w, &config).unwrap().dims(), [0, 2, 2, 2]);
     }
+}
+
+/// The gradients of `sum(f(inputs))` by the tape where it covers the graph, and by candle.
+fn by_tape_and_by_candle(case: &Case, vars: &[Var]) -> [GradStore; 2] {
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let _tape = Tape::new();
+    let loss = sum(&case.2(&tensors).unwrap()).unwrap();
+    [backward(&loss).unwrap(), loss.backward().unwrap()]
+}
+
+#[test]
+fn the_tape_gives_the_bits_that_candle_gives() {
+    for case in cases() {
+        let vars = inputs(&case, DType::F32);
+        let [ours, candles] = by_tape_and_by_candle(&case, &vars);
+        for var in &vars {
+            let flat = |grads: &GradStore| {
+                let grad = grads.get(var).unwrap().flatten_all().unwrap();
+                grad.to_vec1::<f32>().unwrap()
+            };
+            assert_eq!(flat(&ours), flat(&candles), "{}", case.0);
+        }
+    }
+}
+
+/// candle stores gradients of untracked operands of its own ops; the tape never does, which shows
+/// that it was followed, and that a foreign op sends the whole graph to candle.
+#[test]
+fn the_tape_is_followed_unless_a_foreign_op_is_in_the_way() {
+    let x = Var::new(&[1f32, 2.], &Device::Cpu).unwrap();
+    let constant = Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap();
+    let _tape = Tape::new();
+    let y = add(&relu6(&x).unwrap(), &relu6(&x).unwrap()).unwrap();
+    let grads = backward(&sum(&y).unwrap()).unwrap();
+    assert_eq!(grads.get(&x).unwrap().to_vec1::<f32>().unwrap(), [2., 2.]);
+    let foreign = (relu6(&x).unwrap() * &constant).unwrap();
+    let grads = backward(&sum(&relu6(&foreign).unwrap()).unwrap()).unwrap();
+    // 2 · 4 is past the upper kink.
+    assert_eq!(grads.get(&x).unwrap().to_vec1::<f32>().unwrap(), [3., 0.]);
+    assert!(grads.get(&constant).is_some());
 }

@@ -343,7 +343,7 @@ impl Parameter {
         }
         self.step += 1;
         let sign = if rule.maximize() { -1.0 } else { 1.0 };
-        rule.update(Update {
+        let taken = rule.update(Update {
             step: self.step,
             lr: lr * self.lr_scale,
             weight_decay: self.weight_decay.unwrap_or(rule.weight_decay()),
@@ -355,8 +355,8 @@ impl Parameter {
                 ..intake
             },
             path,
-        })?;
-        Ok(())
+        });
+        Ok(taken.map_err(|error| error.context(format!("the step on `{}`", self.name)))?)
     }
 
     fn fresh_slots(&self, rule: &dyn Rule) -> Result<Vec<Tensor>> {

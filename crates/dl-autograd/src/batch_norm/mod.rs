@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use crate::activation::Activation;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
+use crate::tape::apply3;
 
 /// Mean and biased variance of each channel of one batch, without a graph.
 #[derive(Clone, Debug)]
@@ -140,8 +141,12 @@ fn check(x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
 }
 
 fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: BatchNorm) -> Result<Tensor> {
-    x.contiguous()?
-        .apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)
+    apply3(
+        &x.contiguous()?,
+        &gamma.contiguous()?,
+        &beta.contiguous()?,
+        op,
+    )
 }
 
 fn composed(

@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
+use crate::tape::apply2;
 use geometry::Geometry;
 
 /// Rows and columns of zeros around an image.
@@ -113,8 +114,7 @@ impl Default for Conv2dConfig {
 pub fn conv2d(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Tensor> {
     let geometry = Geometry::new(x.dims(), weight.dims(), config)?;
     if has_kernel(x) {
-        x.contiguous()?
-            .apply_op2(&weight.contiguous()?, Conv2d(geometry))
+        apply2(&x.contiguous()?, &weight.contiguous()?, Conv2d(geometry))
     } else {
         composed::conv2d(x, weight, &geometry)
     }

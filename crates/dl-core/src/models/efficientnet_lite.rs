@@ -219,7 +219,10 @@ impl ModuleT for Block {
         };
         let y = self.depthwise.forward_t(&wide, train)?;
         let y = self.project.forward_t(&y, train)?;
-        if self.residual { y + x } else { Ok(y) }
+        match self.residual {
+            true => dl_autograd::add(&y, x),
+            false => Ok(y),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candle_nn::ModuleT;
-use dl_autograd::RngScope;
+use dl_autograd::{RngScope, Tape, backward, sum};
 use dl_optim::{Constant, Optimizer, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -261,11 +261,12 @@ impl<'a> Trainer<'a> {
         let _streams = RngScope::new(self.config.seed, (batch + window.batches) as u64);
         let inputs = inputs.to_device(&self.device)?;
         let labels = labels.to_device(&self.device)?;
+        let _tape = Tape::new();
         let logits = self.model.forward_t(&inputs, true)?;
-        let loss = (self.loss)(&logits, &labels)?.sum_all()?;
+        let loss = sum(&(self.loss)(&logits, &labels)?)?;
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         self.require_finite(value, epoch)?;
-        self.add_gradients(loss.backward()?, window)?;
+        self.add_gradients(backward(&loss)?, window)?;
         let samples = labels.elem_count();
         window.loss += value;
         window.samples += samples;

@@ -1,0 +1,194 @@
+//! Backward over the operations of this crate without candle's walk.
+//!
+//! candle's walk adds every gradient to a tensor of zeros, three passes over memory an edge. While a
+//! [`Tape`] lives, the operations of this crate note what they did beside candle's graph, and
+//! [`backward`] follows the notes: a gradient that arrives alone is taken as it is.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
+
+thread_local! {
+    static TAPES: RefCell<Vec<Vec<Node>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One operation that ran: what it took, what it gave and how to go back.
+struct Node {
+    inputs: Vec<Tensor>,
+    output: Tensor,
+    op: Op,
+}
+
+enum Op {
+    One(Arc<Box<dyn CustomOp1 + Send + Sync>>),
+    Two(Arc<Box<dyn CustomOp2 + Send + Sync>>),
+    Three(Arc<Box<dyn CustomOp3 + Send + Sync>>),
+}
+
+impl Node {
+    /// The gradient of each input that has one.
+    fn pull(&self, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (i, y) = (&self.inputs, &self.output);
+        Ok(match &self.op {
+            Op::One(op) => vec![op.bwd(&i[0], y, grad)?],
+            Op::Two(op) => {
+                let (a, b) = op.bwd(&i[0], &i[1], y, grad)?;
+                vec![a, b]
+            }
+            Op::Three(op) => {
+                let (a, b, c) = op.bwd(&i[0], &i[1], &i[2], y, grad)?;
+                vec![a, b, c]
+            }
+        })
+    }
+}
+
+/// Records the operations of this crate on the current thread for [`backward`], until it is dropped.
+///
+/// It holds the tensors of the forward, so it should live for one step. Tapes nest: the innermost
+/// records.
+///
+/// ```
+/// use candle_core::{Device, Var};
+/// let x = Var::new(&[-1f32, 2.], &Device::Cpu)?;
+/// let _tape = dl_autograd::Tape::new();
+/// let loss = dl_autograd::sum(&dl_autograd::relu(&x)?)?;
+/// let grads = dl_autograd::backward(&loss)?;
+/// assert_eq!(grads.get(&x).unwrap().to_vec1::<f32>()?, [0., 1.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[must_use = "the tape ends when it is dropped"]
+pub struct Tape {
+    // Bound to the thread whose operations it records.
+    _thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Tape {
+    /// Starts to record.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        TAPES.with_borrow_mut(|tapes| tapes.push(vec![]));
+        Self {
+            _thread: std::marker::PhantomData,
+        }
+    }
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        // Taken out first: dropping the tensors must not happen while the list is borrowed.
+        let _nodes = TAPES.with_borrow_mut(|tapes| tapes.pop());
+    }
+}
+
+fn record(inputs: &[&Tensor], output: &Tensor, op: Op) {
+    if !output.track_op() {
+        return;
+    }
+    TAPES.with_borrow_mut(|tapes| {
+        if let Some(tape) = tapes.last_mut() {
+            tape.push(Node {
+                inputs: inputs.iter().map(|&x| x.clone()).collect(),
+                output: output.clone(),
+                op,
+            });
+        }
+    });
+}
+
+pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
+    let op: Arc<Box<dyn CustomOp1 + Send + Sync>> = Arc::new(Box::new(op));
+    let y = x.apply_op1_arc(op.clone())?;
+    record(&[x], &y, Op::One(op));
+    Ok(y)
+}
+
+pub(crate) fn apply2(
+    x: &Tensor,
+    y: &Tensor,
+    op: impl CustomOp2 + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let op: Arc<Box<dyn CustomOp2 + Send + Sync>> = Arc::new(Box::new(op));
+    let z = x.apply_op2_arc(y, op.clone())?;
+    record(&[x, y], &z, Op::Two(op));
+    Ok(z)
+}
+
+pub(crate) fn apply3(
+    x: &Tensor,
+    y: &Tensor,
+    z: &Tensor,
+    op: impl CustomOp3 + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let op: Arc<Box<dyn CustomOp3 + Send + Sync>> = Arc::new(Box::new(op));
+    let out = x.apply_op3_arc(y, z, op.clone())?;
+    record(&[x, y, z], &out, Op::Three(op));
+    Ok(out)
+}
+
+/// The gradients of `loss`, a scalar or the sum of its elements: what candle's `loss.backward()`
+/// gives for the Vars.
+///
+/// Where every operation between the loss and the Vars is on the innermost [`Tape`], that is
+/// followed; where one is not, the whole graph is left to candle's own walk, so that no gradient is
+/// lost. Differs from candle in that gradients of untracked operands are never in the store.
+pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    let nodes = TAPES.with_borrow_mut(|tapes| tapes.last_mut().map(std::mem::take));
+    match nodes {
+        Some(nodes) if covers(&nodes, loss) => follow(nodes, loss),
+        _ => loss.backward(),
+    }
+}
+
+/// Whether every tracked tensor that the loss depends on is a Var or a result on the tape.
+fn covers(nodes: &[Node], loss: &Tensor) -> bool {
+    let by_id: HashMap<TensorId, &Node> = nodes.iter().map(|n| (n.output.id(), n)).collect();
+    let mut seen: HashMap<TensorId, ()> = HashMap::new();
+    let mut open = vec![loss];
+    while let Some(tensor) = open.pop() {
+        if !tensor.track_op() || tensor.is_variable() || seen.insert(tensor.id(), ()).is_some() {
+            continue;
+        }
+        match by_id.get(&tensor.id()) {
+            Some(node) => open.extend(&node.inputs),
+            None => return false,
+        }
+    }
+    loss.track_op()
+}
+
+fn follow(mut nodes: Vec<Node>, loss: &Tensor) -> Result<GradStore> {
+    let mut vars = GradStore::default();
+    let mut grads: HashMap<TensorId, Tensor> = HashMap::new();
+    grads.insert(loss.id(), loss.ones_like()?);
+    // Recorded in the order of execution, so every use of a result comes before it here.
+    while let Some(node) = nodes.pop() {
+        let Some(grad) = grads.remove(&node.output.id()) else {
+            continue;
+        };
+        for (input, grad) in node.inputs.iter().zip(node.pull(&grad)?) {
+            let Some(grad) = grad.filter(|_| input.track_op()) else {
+                continue;
+            };
+            if input.is_variable() {
+                let sum = add(vars.remove(input), grad)?;
+                vars.insert(input, sum);
+            } else {
+                let sum = add(grads.remove(&input.id()), grad)?;
+                grads.insert(input.id(), sum);
+            }
+        }
+    }
+    Ok(vars)
+}
+
+fn add(old: Option<Tensor>, new: Tensor) -> Result<Tensor> {
+    let new = new.detach();
+    match old {
+        Some(old) => Ok((old + new)?.detach()),
+        None => Ok(new),
+    }
+}
