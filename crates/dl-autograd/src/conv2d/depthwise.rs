@@ -18,15 +18,16 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use crate::simd::{Kernel, Scalar, dispatch};
 
-/// Elements that one step of a loop holds in registers, as rows of one vector each.
+/// Elements of one vector of f32, the unit in which buffers are laid out.
 const LANES: usize = 16;
+/// Elements that one step of a loop holds in registers.
 const TILE: usize = 4 * LANES;
 
 /// Where the taps of a kernel lie in the flattened phases.
 struct Phases {
     /// Width of every phase's row.
     width: usize,
-    /// Length of a phase, rounded up so that a whole tile may be read at any tap.
+    /// Length of a phase, rounded up so that a whole vector may be read at any tap.
     len: usize,
     /// Outputs, with the columns that are thrown away.
     outputs: usize,
@@ -46,11 +47,11 @@ impl Phases {
         };
         let taps: Vec<_> = (0..g.kernel.0 * g.kernel.1).map(tap).collect();
         let reach = taps.iter().map(|t| t.1).max().unwrap_or(0);
-        let outputs = (g.output.0 * width).next_multiple_of(TILE);
+        let outputs = (g.output.0 * width).next_multiple_of(LANES);
         let rows = g.padded().0.div_ceil(s.0);
         Self {
             width,
-            len: (rows * width).max(reach + outputs).next_multiple_of(TILE),
+            len: (rows * width).max(reach + outputs).next_multiple_of(LANES),
             outputs,
             reach,
             taps,
@@ -160,7 +161,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
         return dx;
     }
     // Zeros in front and behind, so that every tap reads inside the buffer.
-    let padded = phases.reach + phases.len + TILE;
+    let padded = phases.reach + phases.len;
     dx.par_chunks_mut(g.pixels_in())
         .zip(dy.par_chunks(g.pixels_out()))
         .enumerate()
@@ -237,18 +238,32 @@ struct Correlate<'a, T> {
     weights: &'a [T],
 }
 
+impl<T: Scalar> Correlate<'_, T> {
+    /// `N` outputs from `first` on stay in registers over all taps.
+    #[inline(always)]
+    fn tile<const N: usize, const FMA: bool>(&mut self, first: usize) {
+        let mut sums = [T::zero(); N];
+        for (&start, &w) in self.starts.iter().zip(self.weights) {
+            let from = &self.from[start + first..][..N];
+            for lane in 0..N {
+                sums[lane] = from[lane].multiply_add::<FMA>(w, sums[lane]);
+            }
+        }
+        self.out[first..first + N].copy_from_slice(&sums);
+    }
+}
+
 impl<T: Scalar> Kernel for Correlate<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for (tile, out) in self.out.chunks_exact_mut(TILE).enumerate() {
-            let mut sums = [T::zero(); TILE];
-            for (&start, &w) in self.starts.iter().zip(self.weights) {
-                let from = &self.from[start + tile * TILE..][..TILE];
-                for lane in 0..TILE {
-                    sums[lane] = from[lane].multiply_add::<FMA>(w, sums[lane]);
-                }
-            }
-            out.copy_from_slice(&sums);
+    fn run<const FMA: bool>(mut self) {
+        let mut first = 0;
+        while first + TILE <= self.out.len() {
+            self.tile::<TILE, FMA>(first);
+            first += TILE;
+        }
+        while first + LANES <= self.out.len() {
+            self.tile::<LANES, FMA>(first);
+            first += LANES;
         }
     }
 }
