@@ -1,17 +1,24 @@
 //! The command line, with the names of Hugging Face's trainer.
 
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use clap::{Parser, ValueEnum};
+use serde::{Serialize, Serializer};
+
+/// Height and width that images may be brought to: a network that halves them five times leaves
+/// nothing of less, and one image of more takes gigabytes.
+pub const SIZES: RangeInclusive<usize> = 32..=4096;
 
 /// Fine-tunes an ImageNet-pretrained network on images.
 ///
 /// Without flags: EfficientNet-Lite0 on the Fashion-MNIST subset of this repository, three ways,
 /// compared. Flags may be written with `-` or `_`.
-#[derive(Parser, Clone, Debug)]
-#[command(name = "finetune", version)]
+#[derive(Parser, Serialize, Clone, Debug)]
+#[command(name = "finetune", version, args_override_self = true)]
 pub struct Args {
     /// What to train, or all three side by side.
     #[arg(long, value_enum, default_value = "compare")]
@@ -33,9 +40,11 @@ pub struct Args {
 
     /// Training images: a folder with one folder a class.
     #[arg(long)]
+    #[serde(serialize_with = "shown")]
     pub train_dir: Option<PathBuf>,
     /// Images to evaluate on, in the same classes.
-    #[arg(long, requires = "train_dir")]
+    #[arg(long)]
+    #[serde(serialize_with = "shown")]
     pub validation_dir: Option<PathBuf>,
     /// Without a validation folder: share of the training images held out, class by class.
     #[arg(long, alias = "train-val-split", default_value_t = 0.15)]
@@ -56,6 +65,7 @@ pub struct Args {
 
     /// Where results go. Default: a new folder under runs/.
     #[arg(long)]
+    #[serde(serialize_with = "shown")]
     pub output_dir: Option<PathBuf>,
     /// Replace the run that the output folder holds.
     #[arg(long)]
@@ -100,7 +110,7 @@ pub struct Args {
     /// AdamW's ε.
     #[arg(long, default_value_t = 1e-8)]
     pub adam_epsilon: f64,
-    /// Largest norm of all gradients together.
+    /// Largest norm of all gradients together; 0: no limit.
     #[arg(long, default_value_t = 1.0)]
     pub max_grad_norm: f64,
     /// linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup,
@@ -125,14 +135,17 @@ pub struct Args {
 
     /// Classify these images with the model in the output folder instead of training.
     #[arg(long, num_args = 1.., value_name = "IMAGE", requires = "output_dir")]
+    #[serde(skip)]
     pub predict: Vec<PathBuf>,
     /// Evaluate the model in the output folder instead of training.
     #[arg(long, requires = "output_dir")]
+    #[serde(skip)]
     pub eval_only: bool,
 }
 
 /// A way to train.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ValueEnum, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// The whole network from random weights.
     Scratch,
@@ -167,14 +180,7 @@ impl Mode {
 impl Args {
     /// Reads the command line; `--learning_rate` is `--learning-rate`.
     pub fn read() -> Result<Self> {
-        let dashed = |arg: String| match arg.strip_prefix("--") {
-            None => arg,
-            Some(flag) => {
-                let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
-                format!("--{}{value}", name.replace('_', "-"))
-            }
-        };
-        let mut args = Self::parse_from(std::env::args().map(dashed));
+        let mut args = Self::parse_from(std::env::args_os().map(dashed));
         args.check()?;
         if args.fast_dev_run {
             args.max_steps = 2;
@@ -186,7 +192,21 @@ impl Args {
     }
 
     fn check(&self) -> Result<()> {
-        let positive = [
+        self.check_counts()?;
+        self.check_ranges()?;
+        ensure!(
+            self.weights.is_none() || self.mode != Mode::Scratch,
+            "--mode scratch starts from random weights; leave --weights out or choose another mode"
+        );
+        ensure!(
+            self.validation_dir.is_none() || self.train_dir.is_some() || self.eval_only,
+            "--validation-dir needs --train-dir, the images to train on"
+        );
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<()> {
+        let counts = [
             ("num-train-epochs", self.num_train_epochs),
             (
                 "per-device-train-batch-size",
@@ -203,22 +223,40 @@ impl Args {
             ("max-train-samples", self.max_train_samples.unwrap_or(1)),
             ("max-eval-samples", self.max_eval_samples.unwrap_or(1)),
         ];
-        for (flag, value) in positive {
+        for (flag, value) in counts {
             ensure!(value > 0, "--{flag} must be 1 or more, got 0");
         }
-        if let Some(size) = self.image_size {
-            ensure!(size >= 32, "--image-size must be 32 or more, got {size}");
-        }
+        let (steps, size) = (self.max_steps, self.image_size.unwrap_or(*SIZES.start()));
+        ensure!(
+            steps == -1 || steps > 0,
+            "--max-steps must be 1 or more, or -1 for no limit, got {steps}"
+        );
+        ensure!(
+            SIZES.contains(&size),
+            "--image-size must be {} to {}, got {size}",
+            SIZES.start(),
+            SIZES.end()
+        );
+        Ok(())
+    }
+
+    fn check_ranges(&self) -> Result<()> {
         let split = self.validation_split;
         ensure!(
             split > 0. && split < 1.,
             "--validation-split must lie between 0 and 1, got {split}"
         );
-        let warmup = self.warmup_steps;
+        let smoothing = self.label_smoothing_factor;
         ensure!(
-            warmup >= 0.,
-            "--warmup-steps must be 0 or more, got {warmup}"
+            (0. ..=1.).contains(&smoothing),
+            "--label-smoothing-factor must be 0 to 1, got {smoothing}"
         );
+        for (flag, value) in [
+            ("warmup-steps", self.warmup_steps),
+            ("max-grad-norm", self.max_grad_norm),
+        ] {
+            ensure!(value >= 0., "--{flag} must be 0 or more, got {value}");
+        }
         Ok(())
     }
 
@@ -236,12 +274,31 @@ impl Args {
         });
         match (name, index) {
             ("cpu", _) => Ok(Device::Cpu),
-            ("metal", _) => Ok(Device::new_metal(0)?),
+            ("metal", _) => Device::new_metal(0).with_context(|| unusable(name)),
             ("auto", _) if candle_core::utils::cuda_is_available() => Ok(Device::new_cuda(0)?),
             ("auto", _) if candle_core::utils::metal_is_available() => Ok(Device::new_metal(0)?),
             ("auto", _) => Ok(Device::Cpu),
-            (_, Some(Ok(index))) => Ok(Device::new_cuda(index)?),
+            (_, Some(Ok(index))) => Device::new_cuda(index).with_context(|| unusable(name)),
             _ => bail!("no device `{name}`; there are auto, cpu, cuda, cuda:N and metal"),
         }
     }
+}
+
+fn unusable(device: &str) -> String {
+    let feature = device.split(':').next().unwrap_or(device);
+    format!("cannot use --device {device}; pass --device cpu, or build with --features {feature}")
+}
+
+/// `--learning_rate` as `--learning-rate`; the value behind a `=` stays as it is.
+fn dashed(arg: OsString) -> OsString {
+    let Some(flag) = arg.to_str().and_then(|text| text.strip_prefix("--")) else {
+        return arg;
+    };
+    let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
+    format!("--{}{value}", name.replace('_', "-")).into()
+}
+
+/// A path as text, for a path of other bytes is no JSON.
+fn shown<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|p| p.to_string_lossy()).serialize(to)
 }

@@ -98,16 +98,17 @@ impl Images {
             (Some(train), None) => split(folder(train)?, args)?,
         };
         let class_names = train.dataset().class_names().to_vec();
-        let others = eval.dataset().class_names();
-        ensure!(
-            others == class_names,
-            "the validation classes differ from the training classes: {others:?} and {class_names:?}"
-        );
         ensure!(
             class_names.len() > 1,
-            "one class only, `{}`: nothing to learn",
-            class_names[0]
+            "the training images are all of one class, {class_names:?}; give each class a folder"
         );
+        let others = eval.dataset().class_names();
+        same_classes(
+            "the validation images",
+            others,
+            "the training images",
+            &class_names,
+        )?;
         let photos = args.train_dir.is_some();
         let size = args
             .image_size
@@ -175,6 +176,21 @@ impl Images {
             .batch_size(self.args.per_device_eval_batch_size)
             .workers(self.args.dataloader_num_workers))
     }
+}
+
+/// Fails with the names that one side has and the other lacks.
+pub fn same_classes(of: &str, found: &[String], model: &str, wanted: &[String]) -> Result<()> {
+    let only = |a: &[String], b: &[String]| -> Vec<String> {
+        a.iter().filter(|name| !b.contains(name)).cloned().collect()
+    };
+    ensure!(
+        found == wanted,
+        "the classes of {of} are not those of {model}: {:?} are missing and {:?} are unknown; \
+         give both the same class folders",
+        only(wanted, found),
+        only(found, wanted),
+    );
+    Ok(())
 }
 
 fn whole(source: Source) -> Result<Subset<Source>> {

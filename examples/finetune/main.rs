@@ -19,6 +19,7 @@ mod recipe;
 mod run_folder;
 mod table;
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -27,7 +28,7 @@ use tracing_subscriber::EnvFilter;
 
 use args::Args;
 use images::Images;
-use recipe::Setup;
+use recipe::{Outcome, Setup};
 use run_folder::{ModelConfig, RunFolder};
 
 #[global_allocator]
@@ -38,12 +39,14 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     match Args::read().and_then(|args| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Not eprintln: it panics where standard error cannot be written.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -59,31 +62,45 @@ fn run(args: &Args) -> Result<()> {
     train(args)
 }
 
+/// What can be known to fail does so before the output folder is touched.
 fn train(args: &Args) -> Result<()> {
     let (model, device) = (ImageModel::named(&args.model)?, args.open_device()?);
+    RunFolder::check(args)?;
     let images = Images::open(args, &model)?;
-    let folder = RunFolder::create(args)?;
-    let (train, eval) = images.counts();
-    tracing::info!(
-        "{} on {train} images of {} classes, evaluated on {eval}, at {}² on {:?}",
-        model.name,
-        images.class_names.len(),
-        images.view().size,
-        device.location(),
-    );
-    let setup = Setup {
+    let mut setup = Setup {
         args,
         images: &images,
         model,
         device,
-        folder: &folder,
+        log: None,
     };
-    let modes = args.mode.parts();
+    setup.check()?;
+    let folder = RunFolder::create(args)?;
+    setup.log = Some(folder.metrics());
+    let outcomes = match train_into(&folder, &setup) {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            folder.abandon();
+            return Err(error);
+        }
+    };
+    table::print(&outcomes, &folder)
+}
+
+fn train_into(folder: &RunFolder, setup: &Setup) -> Result<Vec<Outcome>> {
+    let (train, eval) = setup.images.counts();
+    tracing::info!(
+        "{} on {train} images of {} classes, evaluated on {eval}, at {}² on {:?}",
+        setup.model.name,
+        setup.images.class_names.len(),
+        setup.images.view().size,
+        setup.device.location(),
+    );
+    let modes = setup.args.mode.parts().into_iter();
     let outcomes = modes
-        .into_iter()
         .map(|mode| setup.run(mode))
         .collect::<Result<Vec<_>>>()?;
-    folder.write(args, &ModelConfig::new(&model, &images), &outcomes)?;
-    table::print(&outcomes, &folder);
-    Ok(())
+    let config = ModelConfig::new(&setup.model, setup.images);
+    folder.write(setup.args, &config, &outcomes)?;
+    Ok(outcomes)
 }

@@ -1,14 +1,15 @@
 //! Using a model that a run has left.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{D, DType};
 use dl_core::data::{Collate, Draw, Image, Sample, Transform, read_rgb};
 use dl_core::models::ImageModel;
 
 use crate::args::Args;
-use crate::images::Images;
+use crate::images::{Images, same_classes};
 use crate::recipe::Setup;
 use crate::run_folder::RunFolder;
+use crate::table::put;
 
 /// Classes printed for an image.
 const TOP: usize = 5;
@@ -36,7 +37,7 @@ pub fn predict(args: &Args) -> Result<()> {
         let p = candle_nn::ops::softmax(&logits, D::Minus1)?
             .squeeze(0)?
             .to_vec1::<f32>()?;
-        println!("{}\t{}", path.display(), likeliest(&p, &names));
+        put(&format!("{}\t{}\n", path.display(), likeliest(&p, &names)))?;
     }
     Ok(())
 }
@@ -62,25 +63,29 @@ pub fn evaluate_run(args: &Args) -> Result<()> {
     let model = ImageModel::named(&config.model_type)?;
     let args = &Args {
         image_size: Some(config.image_size),
+        train_dir: args.train_dir.clone().or(args.validation_dir.clone()),
         ..args.clone()
     };
     let images = Images::open(args, &model)?;
-    let (classes, wanted) = (&images.class_names, config.class_names());
-    ensure!(
-        *classes == wanted,
-        "the model in {} knows the classes {wanted:?}, the images have {classes:?}",
-        folder.root().display()
-    );
+    let model_classes = config.class_names();
+    same_classes(
+        "the images",
+        &images.class_names,
+        "the model",
+        &model_classes,
+    )
+    .with_context(|| format!("cannot evaluate {} on them", folder.root().display()))?;
     let trained = folder.load(&config, &device)?;
     let setup = Setup {
         args,
         images: &images,
         model,
         device,
-        folder: &folder,
+        log: None,
     };
     let found = setup.evaluate(trained.as_ref())?;
-    println!("eval_accuracy\t{}", found.accuracy);
-    println!("eval_loss\t{}", found.loss);
-    Ok(())
+    put(&format!(
+        "eval_accuracy\t{}\neval_loss\t{}\n",
+        found.accuracy, found.loss
+    ))
 }

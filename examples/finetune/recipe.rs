@@ -1,8 +1,10 @@
 //! The three trainings.
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_nn::ModuleT;
 use dl_core::Params;
@@ -10,14 +12,14 @@ use dl_core::data::{Collate, DataLoader, Dataset, StackTensors};
 use dl_core::losses::{CrossEntropyOptions, Reduction, cross_entropy};
 use dl_core::models::{ClassifierHead, ImageClassifier, ImageModel};
 use dl_core::train::{
-    Batch, Epoch, Evaluation, MetricsLog, Progress, Trainer, TrainerConfig, evaluate,
+    Batch, Callback, Epoch, Evaluation, Flow, MetricsLog, Plan, Progress, Step, TrainError,
+    Trainer, TrainerConfig, evaluate,
 };
 use dl_optim::{AdamW, Clip, HuggingFace, Optimizer};
 use dl_transfer::{Checkpoint, KeyMap, LoadOptions, extract_features, load_into, resolve_weights};
 
 use crate::args::{Args, Mode};
 use crate::images::{Images, asset};
-use crate::run_folder::RunFolder;
 
 /// What a training needs.
 pub struct Setup<'a> {
@@ -25,7 +27,8 @@ pub struct Setup<'a> {
     pub images: &'a Images,
     pub model: ImageModel,
     pub device: Device,
-    pub folder: &'a RunFolder,
+    /// Where every epoch is logged.
+    pub log: Option<PathBuf>,
 }
 
 /// What a training gave.
@@ -54,19 +57,41 @@ impl Outcome {
 }
 
 impl Setup<'_> {
+    /// Fails on weights, names and rates that no training could use.
+    pub fn check(&self) -> Result<()> {
+        let params = Params::new(self.args.seed, &self.device);
+        match self.args.mode {
+            Mode::Scratch => drop(self.build(&params)?),
+            _ => self.pretrained(&params)?,
+        }
+        self.optimizer(&params, self.args.head_learning_rate)?;
+        let depth = self.build(&params)?.depth_patterns();
+        self.optimizer(&params, self.args.learning_rate)?
+            .layer_wise_lr_decay(&depth, self.args.layer_decay)?;
+        HuggingFace::named(&self.args.lr_scheduler_type, 0, 1)?;
+        Ok(())
+    }
+
     /// Runs one training and evaluates what came out.
     pub fn run(&self, mode: Mode) -> Result<Outcome> {
         let start = Instant::now();
         let params = Params::new(self.args.seed, &self.device);
         let epochs = match mode {
             Mode::Scratch => self.scratch(&params)?,
-            Mode::FeatureExtract => self.head(mode, &params, self.args.num_train_epochs)?,
+            Mode::FeatureExtract => self.head(mode, &params, 0..self.args.num_train_epochs)?,
             Mode::Finetune | Mode::Compare => self.finetune(&params)?,
         };
-        let model = self.build(&params)?;
+        let evaluation = self.evaluate(self.build(&params)?.as_ref())?;
+        ensure!(
+            evaluation.loss.is_finite(),
+            "the evaluation loss of {} is {} after the last step; lower the learning rate or clip \
+             the gradients",
+            mode.name(),
+            evaluation.loss
+        );
         Ok(Outcome {
             mode,
-            evaluation: self.evaluate(model.as_ref())?,
+            evaluation,
             trainable: params.trainable().iter().map(|(_, v)| v.elem_count()).sum(),
             seconds: start.elapsed().as_secs_f64(),
             params,
@@ -95,20 +120,13 @@ impl Setup<'_> {
     fn scratch(&self, params: &Params) -> Result<Vec<Epoch>> {
         let model = self.build(params)?;
         let optimizer = self.optimizer(params, self.args.learning_rate)?;
-        let epochs = self.args.num_train_epochs;
+        let (epochs, model) = (0..self.args.num_train_epochs, Forward(model.as_ref()));
         let (train, eval) = (self.images.training()?, self.images.evaluation()?);
-        self.fit(
-            Mode::Scratch,
-            &Forward(model.as_ref()),
-            optimizer,
-            epochs,
-            &train,
-            &eval,
-        )
+        self.fit(Mode::Scratch, &model, optimizer, epochs, &train, &eval)
     }
 
     /// Trains a new classifier on features that the frozen network computes once.
-    fn head(&self, mode: Mode, params: &Params, epochs: usize) -> Result<Vec<Epoch>> {
+    fn head(&self, mode: Mode, params: &Params, epochs: Range<usize>) -> Result<Vec<Epoch>> {
         self.pretrained(params)?;
         params.freeze("*")?;
         params.unfreeze(&format!("{}.*", self.model.classifier))?;
@@ -138,16 +156,14 @@ impl Setup<'_> {
     /// The classifier first, so that its first gradients do not spoil the rest; then everything,
     /// the slower the nearer to the image.
     fn finetune(&self, params: &Params) -> Result<Vec<Epoch>> {
-        let head = self
-            .args
-            .head_epochs
-            .min(self.args.num_train_epochs.saturating_sub(1));
+        let total = self.args.num_train_epochs;
+        let head = self.args.head_epochs.min(total.saturating_sub(1));
         let mut epochs = match head {
             0 => {
                 self.pretrained(params)?;
                 vec![]
             }
-            _ => self.head(Mode::Finetune, params, head)?,
+            _ => self.head(Mode::Finetune, params, 0..head)?,
         };
         params.unfreeze("*")?;
         let model = self.build(params)?;
@@ -155,13 +171,9 @@ impl Setup<'_> {
             .optimizer(params, self.args.learning_rate)?
             .layer_wise_lr_decay(&model.depth_patterns(), self.args.layer_decay)?;
         let (train, eval) = (self.images.training()?, self.images.evaluation()?);
-        let rest = self.args.num_train_epochs - head;
         let model = Forward(model.as_ref());
-        let rest = self.fit(Mode::Finetune, &model, optimizer, rest, &train, &eval)?;
-        epochs.extend(rest.into_iter().map(|e| Epoch {
-            epoch: e.epoch + head,
-            ..e
-        }));
+        let rest = head..total;
+        epochs.extend(self.fit(Mode::Finetune, &model, optimizer, rest, &train, &eval)?);
         Ok(epochs)
     }
 
@@ -179,8 +191,14 @@ impl Setup<'_> {
             ..Default::default()
         };
         let map = KeyMap::new(&[(&classifier, None)])?;
-        load_into(params, &Checkpoint::open(&file)?, &map, &options)
-            .with_context(|| format!("cannot start {} from {}", self.model.name, file.display()))?;
+        load_into(params, &Checkpoint::open(&file)?, &map, &options).with_context(|| {
+            format!(
+                "cannot start {} from {}; name a file of its weights with --weights, or pass \
+                     --mode scratch",
+                self.model.name,
+                file.display()
+            )
+        })?;
         Ok(())
     }
 
@@ -192,10 +210,11 @@ impl Setup<'_> {
             weight_decay: self.args.weight_decay,
             ..AdamW::default()
         };
-        let optimizer = Optimizer::new(params.trainable(), rule)?
-            .no_decay_on_bias_and_norm()
-            .clip(Clip::Norm(self.args.max_grad_norm))?;
-        Ok(optimizer)
+        let optimizer = Optimizer::new(params.trainable(), rule)?.no_decay_on_bias_and_norm();
+        Ok(match self.args.max_grad_norm {
+            0. => optimizer,
+            norm => optimizer.clip(Clip::Norm(norm))?,
+        })
     }
 
     fn fit<T, E, C>(
@@ -203,7 +222,7 @@ impl Setup<'_> {
         mode: Mode,
         model: &dyn ModuleT,
         optimizer: Optimizer,
-        epochs: usize,
+        epochs: Range<usize>,
         train: &DataLoader<T, C>,
         eval: &DataLoader<E, C>,
     ) -> Result<Vec<Epoch>>
@@ -214,7 +233,7 @@ impl Setup<'_> {
     {
         let args = self.args;
         let config = TrainerConfig {
-            epochs,
+            epochs: epochs.len(),
             max_steps: args.step_limit(),
             gradient_accumulation_steps: args.gradient_accumulation_steps,
             seed: args.seed,
@@ -222,17 +241,19 @@ impl Setup<'_> {
         let smoothed = CrossEntropyOptions {
             label_smoothing: args.label_smoothing_factor,
         };
-        let trainer = Trainer::new(model, optimizer, config).device(&self.device);
+        let mut trainer = Trainer::new(model, optimizer, config).device(&self.device);
         let total = trainer.total_steps(train.len())?;
         let schedule = HuggingFace::named(&args.lr_scheduler_type, self.warmup(total), total)?;
-        let log = MetricsLog::append(self.folder.metrics())?.with("mode", mode.name());
+        if let Some(path) = &self.log {
+            let log = MetricsLog::append(path)?.with("mode", mode.name());
+            trainer = trainer.callback(After(epochs.start, log));
+        }
         let history = trainer
             .loss(move |z, y| cross_entropy(z, y, smoothed, Reduction::None))
             .schedule(schedule)
-            .callback(log)
-            .callback(Progress::new(mode.name()))
+            .callback(After(epochs.start, Progress::new(mode.name())))
             .fit(train, eval)?;
-        Ok(history)
+        Ok(history.iter().map(|e| later(epochs.start, e)).collect())
     }
 
     fn warmup(&self, total: usize) -> usize {
@@ -256,5 +277,35 @@ struct Forward<'a>(&'a dyn ImageClassifier);
 impl ModuleT for Forward<'_> {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         self.0.forward_t(x, train)
+    }
+}
+
+/// A callback that counts the epochs of a second training on from those of the first.
+struct After<C>(usize, C);
+
+fn later(by: usize, epoch: &Epoch) -> Epoch {
+    Epoch {
+        epoch: epoch.epoch + by,
+        ..*epoch
+    }
+}
+
+impl<C: Callback> Callback for After<C> {
+    fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
+        let epochs = plan.epochs + self.0;
+        self.1.on_train_begin(&Plan { epochs, ..*plan })
+    }
+
+    fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
+        let epoch = step.epoch + self.0;
+        self.1.on_step_end(&Step { epoch, ..*step })
+    }
+
+    fn on_epoch_end(&mut self, epoch: &Epoch) -> Result<Flow, TrainError> {
+        self.1.on_epoch_end(&later(self.0, epoch))
+    }
+
+    fn on_train_end(&mut self) -> Result<(), TrainError> {
+        self.1.on_train_end()
     }
 }

@@ -14,7 +14,7 @@ use dl_transfer::{Checkpoint, KeyMap, LoadOptions, load_into, save_safetensors};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::args::Args;
+use crate::args::{Args, SIZES};
 use crate::images::{Images, View};
 use crate::recipe::Outcome;
 
@@ -24,13 +24,20 @@ const FILES: [&str; 7] = [
     "config.json",
     "all_results.json",
     "training_args.json",
-    "metrics.jsonl",
-    "curves.svg",
     "confusion_matrix.svg",
+    "curves.svg",
+    LOG,
 ];
+/// What a run writes at its end.
+const RESULTS: &[&str] = FILES.split_at(6).0;
+const LOG: &str = "metrics.jsonl";
 
 /// A folder with a run in it, or one to come.
-pub struct RunFolder(PathBuf);
+pub struct RunFolder {
+    path: PathBuf,
+    /// Whether this program made it.
+    made: bool,
+}
 
 /// `config.json`: what it takes to use the model again.
 #[derive(Serialize, Deserialize)]
@@ -71,83 +78,155 @@ impl ModelConfig {
         }
     }
 
+    /// Itself, if a run could have written it.
+    fn checked(self) -> Result<Self> {
+        ImageModel::named(&self.model_type)?;
+        self.view().collate()?;
+        ensure!(!self.id2label.is_empty(), "id2label is empty");
+        ensure!(
+            SIZES.contains(&self.image_size),
+            "image_size must be {} to {}, got {}",
+            SIZES.start(),
+            SIZES.end(),
+            self.image_size
+        );
+        Ok(self)
+    }
+
     pub fn class_names(&self) -> Vec<String> {
         self.id2label.values().cloned().collect()
     }
 }
 
 impl RunFolder {
-    /// A folder that holds no run: the one asked for, or the first free one under `runs/`.
-    pub fn create(args: &Args) -> Result<Self> {
-        let folder = match &args.output_dir {
-            Some(path) => Self(path.clone()),
-            None => (1..)
-                .map(|n| Self(PathBuf::from(format!("runs/finetune-{n}"))))
-                .find(|folder| !folder.0.exists())
-                .context("no free name under runs/")?,
+    /// Fails where [`create`](Self::create) would, and changes nothing.
+    pub fn check(args: &Args) -> Result<()> {
+        let Some(path) = &args.output_dir else {
+            return Ok(());
         };
-        let path = folder.0.display();
-        let held = FILES.iter().find(|name| folder.path(name).exists());
-        match (held, args.overwrite_output_dir) {
-            (Some(name), false) => bail!(
-                "{path} already holds a run ({name}); name another --output-dir or pass \
+        let (shown, there) = (path.display(), path.symlink_metadata().is_ok());
+        ensure!(
+            path.is_dir() || !there,
+            "{shown} is a file; name a folder with --output-dir"
+        );
+        match FILES.iter().find(|name| path.join(name).exists()) {
+            Some(name) if !args.overwrite_output_dir => bail!(
+                "{shown} already holds a run ({name}); name another --output-dir or pass \
                  --overwrite-output-dir"
             ),
-            (Some(_), true) => folder.clear()?,
-            (None, _) => {}
+            _ => Ok(()),
         }
-        fs::create_dir_all(&folder.0)
-            .with_context(|| format!("cannot create the folder {path}"))?;
+    }
+
+    /// A folder that can be written and holds no run: the one asked for, or a new one under `runs/`.
+    pub fn create(args: &Args) -> Result<Self> {
+        Self::check(args)?;
+        let folder = match &args.output_dir {
+            Some(path) => Self {
+                made: !path.exists(),
+                path: path.clone(),
+            },
+            None => Self {
+                made: true,
+                path: numbered()?,
+            },
+        };
+        fs::create_dir_all(&folder.path).with_context(|| {
+            let path = folder.path.display();
+            format!("cannot create the folder {path}; name another --output-dir")
+        })?;
+        folder.probe()?;
+        folder.clear(&FILES)?;
         Ok(folder)
+    }
+
+    /// Better now, with an older run still whole, than after hours of training.
+    fn probe(&self) -> Result<()> {
+        let written = tempfile::tempfile_in(&self.path).and_then(|mut file| file.write_all(b"{}"));
+        if written.is_err() && self.made {
+            let _ = fs::remove_dir(&self.path);
+        }
+        written.with_context(|| self.unwritable(""))
     }
 
     /// A folder that holds a run.
     pub fn open(args: &Args) -> Result<Self> {
-        let folder = Self(
-            args.output_dir
-                .clone()
-                .context("name the run with --output-dir")?,
-        );
+        let path = args.output_dir.clone();
+        let folder = Self {
+            path: path.context("name the run with --output-dir")?,
+            made: false,
+        };
         for name in ["config.json", "model.safetensors"] {
             ensure!(
                 folder.path(name).is_file(),
-                "{} holds no finished run: it has no {name}",
-                folder.0.display()
+                "{} holds no finished run: it has no {name}; train one with this --output-dir",
+                folder.path.display()
             );
         }
         Ok(folder)
     }
 
-    fn clear(&self) -> Result<()> {
-        for name in FILES
-            .iter()
-            .map(|name| self.path(name))
-            .filter(|path| path.exists())
-        {
-            fs::remove_file(&name).with_context(|| format!("cannot remove {}", name.display()))?;
+    /// After a failure: leaves nothing but the log of the epochs that were finished, if any, and no
+    /// empty folder that was not there before.
+    pub fn abandon(&self) {
+        // The failure is what is reported; one that follows from it would hide it.
+        let _ = self.clear(RESULTS);
+        let _ = self.whole_lines();
+        if self.made {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Cuts a half-written line from the end of the log, and removes a log without a line.
+    fn whole_lines(&self) -> std::io::Result<()> {
+        let log = fs::read(self.metrics())?;
+        match log.iter().rposition(|byte| *byte == b'\n') {
+            None => fs::remove_file(self.metrics()),
+            Some(end) => fs::File::options()
+                .write(true)
+                .open(self.metrics())?
+                .set_len(end as u64 + 1),
+        }
+    }
+
+    fn clear(&self, names: &[&str]) -> Result<()> {
+        let paths = names.iter().map(|name| self.path(name));
+        for path in paths.filter(|path| path.exists()) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
 
+    fn unwritable(&self, name: &str) -> String {
+        let path = self.path(name);
+        format!(
+            "cannot write {}; free space or name another --output-dir",
+            path.display()
+        )
+    }
+
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Where the folder is.
     pub fn root(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The log of every epoch.
     pub fn metrics(&self) -> PathBuf {
-        self.path("metrics.jsonl")
+        self.path(LOG)
     }
 
     /// The configuration of the model in the folder.
     pub fn config(&self) -> Result<ModelConfig> {
         let path = self.path("config.json");
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        let config = serde_json::from_slice(&text).map_err(anyhow::Error::from);
+        config
+            .and_then(ModelConfig::checked)
+            .with_context(|| format!("{} is damaged", path.display()))
     }
 
     /// The model in the folder, frozen.
@@ -159,7 +238,14 @@ impl RunFolder {
         );
         model.build(classes, params.vb())?;
         let file = Checkpoint::open(self.path("model.safetensors"))?;
-        load_into(&params, &file, &KeyMap::identity(), &LoadOptions::default())?;
+        load_into(&params, &file, &KeyMap::identity(), &LoadOptions::default()).with_context(
+            || {
+                format!(
+                    "config.json of {} is not of its weights",
+                    self.path.display()
+                )
+            },
+        )?;
         params.freeze("*")?;
         Ok(model.build(classes, params.vb())?)
     }
@@ -174,12 +260,13 @@ impl RunFolder {
         self.put("curves.svg", curves(outcomes)?.as_bytes())?;
         self.put_json(
             "training_args.json",
-            &json!({"arguments": format!("{args:?}"), "version": env!("CARGO_PKG_VERSION")}),
+            &json!({"arguments": args, "version": env!("CARGO_PKG_VERSION")}),
         )?;
         self.put_json("config.json", config)?;
         let weights = best.params.all().into_iter();
         let weights = weights.map(|(name, var)| (name, var.as_detached_tensor()));
-        save_safetensors(self.path("model.safetensors"), weights, &[])?;
+        save_safetensors(self.path("model.safetensors"), weights, &[])
+            .with_context(|| self.unwritable("model.safetensors"))?;
         self.put_json("all_results.json", &results(outcomes, best))
     }
 
@@ -193,14 +280,41 @@ impl RunFolder {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(name);
         let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+            let mut file = readable().tempfile_in(&self.path)?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
             file.persist(&path)?;
             Ok(())
         };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        write().with_context(|| self.unwritable(name))
     }
+}
+
+/// Temporary files are for their owner alone; these become results, which others may read.
+fn readable() -> tempfile::Builder<'static, 'static> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mut builder = tempfile::Builder::new();
+        builder.permissions(fs::Permissions::from_mode(0o666));
+        builder
+    }
+    #[cfg(not(unix))]
+    tempfile::Builder::new()
+}
+
+/// Makes the first folder under `runs/` that is not there; no two programs get the same.
+fn numbered() -> Result<PathBuf> {
+    fs::create_dir_all("runs")
+        .context("cannot create the folder runs; name one with --output-dir")?;
+    let mut paths = (1..).map(|n| PathBuf::from(format!("runs/finetune-{n}")));
+    let made = paths.find_map(|path| match fs::create_dir(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
+        Err(error) => Some(Err(error)),
+        Ok(()) => Some(Ok(path)),
+    });
+    let made = made.context("no free name under runs/")?;
+    made.context("cannot create a folder under runs; name one with --output-dir")
 }
 
 /// The outcome with the highest accuracy.

@@ -95,7 +95,8 @@ fn is_probabilities(logits: &Tensor) -> Result<bool> {
         let values = values.to_vec1::<f64>()?;
         let sum: f64 = values.iter().sum();
         // Sums of f32 or bf16 probabilities are off by their rounding.
-        if values.iter().any(|v| *v < 0.) || (sum - 1.).abs() > 1e-3 {
+        let probable = values.iter().all(|v| *v >= 0.) && (sum - 1.).abs() < 1e-3;
+        if !probable {
             return Ok(false);
         }
     }
@@ -115,6 +116,14 @@ mod tests {
         let target = Tensor::new(&[0u32], &Device::Cpu).unwrap();
         let error = cross_entropy(&p, &target, Default::default(), Reduction::Mean);
         assert!(error.unwrap_err().to_string().contains("1.46115"));
+    }
+
+    #[test]
+    fn a_nan_reaches_the_loss_instead_of_being_taken_for_a_probability() {
+        let logits = Tensor::new(&[[f32::NAN, 0.5]], &Device::Cpu).unwrap();
+        let target = Tensor::new(&[0u32], &Device::Cpu).unwrap();
+        let loss = cross_entropy(&logits, &target, Default::default(), Reduction::Mean);
+        assert!(loss.unwrap().to_scalar::<f32>().unwrap().is_nan());
     }
 
     #[test]
