@@ -12,8 +12,7 @@ use dl_core::data::{Collate, DataLoader, Dataset, StackTensors};
 use dl_core::losses::{CrossEntropyOptions, Reduction, cross_entropy};
 use dl_core::models::{ClassifierHead, ImageClassifier, ImageModel};
 use dl_core::train::{
-    Batch, Callback, Epoch, Evaluation, Flow, MetricsLog, Plan, Progress, Step, TrainError,
-    Trainer, TrainerConfig, evaluate,
+    Batch, Epoch, Evaluation, MetricsLog, Progress, Trainer, TrainerConfig, evaluate,
 };
 use dl_optim::{AdamW, Clip, HuggingFace, Optimizer};
 use dl_transfer::{Checkpoint, KeyMap, LoadOptions, extract_features, load_into, resolve_weights};
@@ -102,12 +101,7 @@ impl Setup<'_> {
     /// Loss and predictions on the evaluation images.
     pub fn evaluate(&self, model: &dyn ImageClassifier) -> Result<Evaluation> {
         let batches = self.images.evaluation()?.epoch(0)?;
-        Ok(evaluate(
-            &Forward(model),
-            batches,
-            &plain_loss,
-            &self.device,
-        )?)
+        Ok(evaluate(model, batches, &plain_loss, &self.device)?)
     }
 
     /// The network on these parameters.
@@ -120,9 +114,9 @@ impl Setup<'_> {
     fn scratch(&self, params: &Params) -> Result<Vec<Epoch>> {
         let model = self.build(params)?;
         let optimizer = self.optimizer(params, self.args.learning_rate)?;
-        let (epochs, model) = (0..self.args.num_train_epochs, Forward(model.as_ref()));
+        let (epochs, model) = (0..self.args.num_train_epochs, model.as_ref());
         let (train, eval) = (self.images.training()?, self.images.evaluation()?);
-        self.fit(Mode::Scratch, &model, optimizer, epochs, &train, &eval)
+        self.fit(Mode::Scratch, model, optimizer, epochs, &train, &eval)
     }
 
     /// Trains a new classifier on features that the frozen network computes once.
@@ -171,9 +165,15 @@ impl Setup<'_> {
             .optimizer(params, self.args.learning_rate)?
             .layer_wise_lr_decay(&model.depth_patterns(), self.args.layer_decay)?;
         let (train, eval) = (self.images.training()?, self.images.evaluation()?);
-        let model = Forward(model.as_ref());
         let rest = head..total;
-        epochs.extend(self.fit(Mode::Finetune, &model, optimizer, rest, &train, &eval)?);
+        epochs.extend(self.fit(
+            Mode::Finetune,
+            model.as_ref(),
+            optimizer,
+            rest,
+            &train,
+            &eval,
+        )?);
         Ok(epochs)
     }
 
@@ -233,6 +233,7 @@ impl Setup<'_> {
     {
         let args = self.args;
         let config = TrainerConfig {
+            first_epoch: epochs.start,
             epochs: epochs.len(),
             max_steps: args.step_limit(),
             gradient_accumulation_steps: args.gradient_accumulation_steps,
@@ -246,14 +247,14 @@ impl Setup<'_> {
         let schedule = HuggingFace::named(&args.lr_scheduler_type, self.warmup(total), total)?;
         if let Some(path) = &self.log {
             let log = MetricsLog::append(path)?.with("mode", mode.name());
-            trainer = trainer.callback(After(epochs.start, log));
+            trainer = trainer.callback(log);
         }
         let history = trainer
             .loss(move |z, y| cross_entropy(z, y, smoothed, Reduction::None))
             .schedule(schedule)
-            .callback(After(epochs.start, Progress::new(mode.name())))
+            .callback(Progress::new(mode.name()))
             .fit(train, eval)?;
-        Ok(history.iter().map(|e| later(epochs.start, e)).collect())
+        Ok(history)
     }
 
     fn warmup(&self, total: usize) -> usize {
@@ -269,43 +270,4 @@ impl Setup<'_> {
 
 fn plain_loss(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
     cross_entropy(logits, labels, Default::default(), Reduction::None)
-}
-
-/// A classifier behind a pointer as a model.
-struct Forward<'a>(&'a dyn ImageClassifier);
-
-impl ModuleT for Forward<'_> {
-    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        self.0.forward_t(x, train)
-    }
-}
-
-/// A callback that counts the epochs of a second training on from those of the first.
-struct After<C>(usize, C);
-
-fn later(by: usize, epoch: &Epoch) -> Epoch {
-    Epoch {
-        epoch: epoch.epoch + by,
-        ..*epoch
-    }
-}
-
-impl<C: Callback> Callback for After<C> {
-    fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
-        let epochs = plan.epochs + self.0;
-        self.1.on_train_begin(&Plan { epochs, ..*plan })
-    }
-
-    fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
-        let epoch = step.epoch + self.0;
-        self.1.on_step_end(&Step { epoch, ..*step })
-    }
-
-    fn on_epoch_end(&mut self, epoch: &Epoch) -> Result<Flow, TrainError> {
-        self.1.on_epoch_end(&later(self.0, epoch))
-    }
-
-    fn on_train_end(&mut self) -> Result<(), TrainError> {
-        self.1.on_train_end()
-    }
 }

@@ -16,7 +16,7 @@ pub enum Flow {
 /// What is about to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Epochs.
+    /// Number of the last epoch, from 1.
     pub epochs: usize,
     /// Optimizer steps of the whole run.
     pub total_steps: usize,

@@ -26,6 +26,9 @@ pub type Loss<'a> = dyn Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + 'a;
 pub struct TrainerConfig {
     /// Passes over the training data, `≥ 1`. Default `3`.
     pub epochs: usize,
+    /// Number of the first epoch, from 0: where this run goes on from an earlier one, so that its
+    /// order and its random numbers are not those of the earlier epochs. Default `0`.
+    pub first_epoch: usize,
     /// Ends the run after this many optimizer steps, `≥ 1`. Default none.
     pub max_steps: Option<usize>,
     /// Batches whose gradients make one optimizer step, `≥ 1`. Default `1`.
@@ -38,6 +41,7 @@ impl Default for TrainerConfig {
     fn default() -> Self {
         Self {
             epochs: 3,
+            first_epoch: 0,
             max_steps: None,
             gradient_accumulation_steps: 1,
             seed: 42,
@@ -86,6 +90,7 @@ pub type History = Vec<Epoch>;
 /// What an epoch has added up so far.
 #[derive(Default)]
 struct Totals {
+    batches: u64,
     loss: Mean,
     accuracy: Accuracy,
 }
@@ -156,7 +161,8 @@ impl<'a> Trainer<'a> {
         let total_steps = self.total_steps(train.len())?;
         self.begin(total_steps)?;
         let mut history = History::new();
-        for epoch in 0..self.config.epochs {
+        let first = self.config.first_epoch;
+        for epoch in first..first + self.config.epochs {
             let mut flow = Flow::Continue;
             let summary = self.epoch(epoch, total_steps, train.epoch(epoch as u64)?, &mut flow)?;
             let found = evaluate(self.model, eval.epoch(0)?, &self.eval_loss, &self.device)?;
@@ -206,7 +212,7 @@ impl<'a> Trainer<'a> {
     fn begin(&mut self, total_steps: usize) -> Result<(), TrainError> {
         let trainable = self.optimizer.parameters().map(|(_, v)| v.elem_count());
         let plan = Plan {
-            epochs: self.config.epochs,
+            epochs: self.config.first_epoch + self.config.epochs,
             total_steps,
             trainable: trainable.sum(),
         };
@@ -256,9 +262,9 @@ impl<'a> Trainer<'a> {
         window: &mut Window,
         totals: &mut Totals,
     ) -> Result<(), TrainError> {
-        // Every batch of a step has streams of its own.
-        let batch = self.optimizer.steps() * self.config.gradient_accumulation_steps;
-        let _streams = RngScope::new(self.config.seed, (batch + window.batches) as u64);
+        // Every batch of every epoch has streams of its own.
+        let position = (epoch as u64) << 32 | totals.batches;
+        let _streams = RngScope::new(self.config.seed, position);
         let inputs = inputs.to_device(&self.device)?;
         let labels = labels.to_device(&self.device)?;
         let _tape = Tape::new();
@@ -271,6 +277,7 @@ impl<'a> Trainer<'a> {
         window.loss += value;
         window.samples += samples;
         window.batches += 1;
+        totals.batches += 1;
         totals.loss.update(value / samples as f64, samples as f64);
         totals.accuracy.update(&logits.detach(), &labels)?;
         Ok(())
