@@ -72,7 +72,7 @@ pub struct Args {
     pub overwrite_output_dir: bool,
 
     /// Passes over the training images.
-    #[arg(long, alias = "epochs", default_value_t = 5)]
+    #[arg(long, alias = "epochs", default_value_t = 6)]
     pub num_train_epochs: usize,
     /// End each training after so many optimizer steps; -1: no limit.
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
@@ -90,7 +90,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     pub gradient_accumulation_steps: usize,
     /// Learning rate of the whole network.
-    #[arg(long, alias = "lr", default_value_t = 1e-3)]
+    #[arg(long, alias = "lr", default_value_t = 2e-3)]
     pub learning_rate: f64,
     /// Learning rate while the classifier trains alone.
     #[arg(long, default_value_t = 3e-3)]
