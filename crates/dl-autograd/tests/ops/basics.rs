@@ -1,0 +1,186 @@
+//! Convolution, batch normalisation, linear, cross-entropy, pooling, dropout, sums.
+
+use candle_core::{Device, Tensor};
+use dl_autograd::{
+    Activation, Conv2dConfig, Padding2d, Purpose, Rng, add, batch_norm, batch_norm_with, conv2d,
+    cross_entropy, dropout, global_avg_pool, linear, relu6, sum,
+};
+
+use crate::case::{Case, case};
+
+fn conv(name: &'static str, x: [usize; 4], w: [usize; 4], config: Conv2dConfig) -> Case {
+    case(name, &[&x, &w], move |t| conv2d(&t[0], &t[1], &config))
+}
+
+fn padding(top: usize, bottom: usize, left: usize, right: usize) -> Padding2d {
+    Padding2d {
+        top,
+        bottom,
+        left,
+        right,
+    }
+}
+
+/// Shapes are odd, rectangular and batched, because wrong gradients hide behind ones and squares.
+pub fn cases() -> Vec<Case> {
+    let base = Conv2dConfig::default();
+    let mut cases = vec![
+        conv("conv2d pointwise", [2, 3, 5, 4], [4, 3, 1, 1], base),
+        // 17·17 pixels are enough columns that each image is multiplied where it lies.
+        conv(
+            "conv2d pointwise, large plane",
+            [2, 2, 17, 17],
+            [3, 2, 1, 1],
+            base,
+        ),
+        conv(
+            "conv2d pointwise, stride 2",
+            [3, 2, 5, 4],
+            [4, 2, 1, 1],
+            Conv2dConfig {
+                stride: (2, 2),
+                ..base
+            },
+        ),
+        conv(
+            "conv2d 3×3, stride 2, odd padding",
+            [3, 2, 7, 6],
+            [4, 2, 3, 3],
+            Conv2dConfig {
+                stride: (2, 2),
+                padding: padding(0, 1, 1, 0),
+                ..base
+            },
+        ),
+        conv(
+            "conv2d rectangular, dilated, strided",
+            [2, 2, 9, 8],
+            [3, 2, 3, 2],
+            Conv2dConfig {
+                stride: (1, 2),
+                padding: padding(2, 0, 0, 3),
+                dilation: (2, 3),
+                groups: 1,
+            },
+        ),
+        conv(
+            "conv2d grouped",
+            [2, 4, 5, 5],
+            [6, 2, 3, 3],
+            Conv2dConfig {
+                padding: 1.into(),
+                groups: 2,
+                ..base
+            },
+        ),
+        conv(
+            "conv2d depthwise with a multiplier",
+            [2, 2, 4, 5],
+            [4, 1, 3, 3],
+            Conv2dConfig {
+                padding: 1.into(),
+                groups: 2,
+                ..base
+            },
+        ),
+        conv(
+            "conv2d padding wider than the kernel",
+            [1, 1, 2, 2],
+            [1, 1, 2, 2],
+            Conv2dConfig {
+                padding: padding(3, 2, 4, 3),
+                ..base
+            },
+        ),
+    ];
+    for (name, kernel, stride, dilation, pad) in [
+        ("depthwise 3×3", (3, 3), (1, 1), (1, 1), 1.into()),
+        (
+            "depthwise 5×5 stride 2, SAME",
+            (5, 5),
+            (2, 2),
+            (1, 1),
+            padding(1, 2, 2, 2),
+        ),
+        (
+            "depthwise 3×3 stride (2, 3)",
+            (3, 3),
+            (2, 3),
+            (1, 1),
+            padding(0, 1, 1, 1),
+        ),
+        (
+            "depthwise 2×3 dilated",
+            (2, 3),
+            (1, 2),
+            (3, 2),
+            padding(1, 0, 0, 2),
+        ),
+        ("depthwise 1×1", (1, 1), (1, 1), (1, 1), 0.into()),
+        ("depthwise 4×7", (4, 7), (1, 1), (1, 1), 3.into()),
+    ] {
+        let config = Conv2dConfig {
+            stride,
+            padding: pad,
+            dilation,
+            groups: 3,
+        };
+        cases.push(conv(name, [2, 3, 9, 7], [3, 1, kernel.0, kernel.1], config));
+    }
+    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+        cases.push(case("batch_norm", &[&[3, 4, 5, 2], &[4], &[4]], move |t| {
+            Ok(batch_norm(&t[0], &t[1], &t[2], 1e-3, activation)?.0)
+        }));
+        cases.push(case(
+            "batch_norm_with",
+            &[&[3, 4, 17], &[4], &[4]],
+            move |t| {
+                let mean =
+                    Tensor::new(&[0.1f64, -0.2, 0.3, 0.], &Device::Cpu)?.to_dtype(t[0].dtype())?;
+                let variance =
+                    Tensor::new(&[1f64, 0.5, 2., 0.1], &Device::Cpu)?.to_dtype(t[0].dtype())?;
+                batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, activation)
+            },
+        ));
+        cases.push(case("activation", &[&[3, 5]], move |t| {
+            activation.forward(&(&t[0] * 4.)?)
+        }));
+    }
+    cases.extend([
+        case("linear", &[&[2, 3, 5], &[4, 5], &[4]], |t| {
+            linear(&t[0], &t[1], Some(&t[2]))
+        }),
+        case("linear without bias", &[&[3, 5], &[4, 5]], |t| {
+            linear(&t[0], &t[1], None)
+        }),
+        case("linear of a transposed input", &[&[5, 3], &[4, 5]], |t| {
+            linear(&t[0].t()?, &t[1], None)
+        }),
+        case("global_avg_pool", &[&[2, 3, 4, 5]], |t| {
+            global_avg_pool(&t[0])
+        }),
+        case("dropout", &[&[7, 11]], |t| {
+            dropout(&t[0], 0.3, Rng::new(1, Purpose::Dropout, 2))
+        }),
+        case("cross_entropy", &[&[4, 5]], |t| {
+            cross_entropy(&(&t[0] * 5.)?, &targets(), 0.)
+        }),
+        case("cross_entropy smoothed", &[&[4, 5]], |t| {
+            cross_entropy(&t[0], &targets(), 0.1)
+        }),
+        case("add", &[&[3, 5], &[3, 5]], |t| add(&t[0], &t[1])),
+        case("add of a tensor to itself", &[&[3, 5]], |t| {
+            add(&t[0], &t[0])
+        }),
+        case("sum", &[&[3, 5]], |t| sum(&t[0])),
+        case("an op used twice", &[&[2, 3, 5, 4], &[3, 3, 1, 1]], |t| {
+            let y = conv2d(&t[0], &t[1], &Conv2dConfig::default())?;
+            relu6(&(conv2d(&y, &t[1], &Conv2dConfig::default())? + y)?)
+        }),
+    ]);
+    cases
+}
+
+fn targets() -> Tensor {
+    Tensor::new(&[0u32, 4, 2, 2], &Device::Cpu).unwrap()
+}
