@@ -127,22 +127,39 @@ pub fn cases() -> Vec<Case> {
         };
         cases.push(conv(name, [2, 3, 9, 7], [3, 1, kernel.0, kernel.1], config));
     }
-    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
-        cases.push(case("batch_norm", &[&[3, 4, 5, 2], &[4], &[4]], move |t| {
+    for (names, activation) in [
+        (
+            ["batch_norm", "batch_norm_with", "activation"],
+            Activation::Identity,
+        ),
+        (
+            [
+                "batch_norm, relu",
+                "batch_norm_with, relu",
+                "activation, relu",
+            ],
+            Activation::Relu,
+        ),
+        (
+            [
+                "batch_norm, relu6",
+                "batch_norm_with, relu6",
+                "activation, relu6",
+            ],
+            Activation::Relu6,
+        ),
+    ] {
+        cases.push(case(names[0], &[&[3, 4, 5, 2], &[4], &[4]], move |t| {
             Ok(batch_norm(&t[0], &t[1], &t[2], 1e-3, activation)?.0)
         }));
-        cases.push(case(
-            "batch_norm_with",
-            &[&[3, 4, 17], &[4], &[4]],
-            move |t| {
-                let mean =
-                    Tensor::new(&[0.1f64, -0.2, 0.3, 0.], &Device::Cpu)?.to_dtype(t[0].dtype())?;
-                let variance =
-                    Tensor::new(&[1f64, 0.5, 2., 0.1], &Device::Cpu)?.to_dtype(t[0].dtype())?;
-                batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, activation)
-            },
-        ));
-        cases.push(case("activation", &[&[3, 5]], move |t| {
+        cases.push(case(names[1], &[&[3, 4, 17], &[4], &[4]], move |t| {
+            let mean =
+                Tensor::new(&[0.1f64, -0.2, 0.3, 0.], &Device::Cpu)?.to_dtype(t[0].dtype())?;
+            let variance =
+                Tensor::new(&[1f64, 0.5, 2., 0.1], &Device::Cpu)?.to_dtype(t[0].dtype())?;
+            batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, activation)
+        }));
+        cases.push(case(names[2], &[&[3, 5]], move |t| {
             activation.forward(&(&t[0] * 4.)?)
         }));
     }

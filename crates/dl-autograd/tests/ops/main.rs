@@ -5,6 +5,7 @@
 
 mod basics;
 mod case;
+mod pytorch;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
