@@ -73,6 +73,15 @@ impl Geometry {
             && self.config.padding == Default::default()
     }
 
+    pub(super) fn input_shape(&self) -> [usize; 4] {
+        [self.batch, self.c_in, self.input.0, self.input.1]
+    }
+
+    pub(super) fn weight_shape(&self) -> [usize; 4] {
+        let c_group = self.c_in / self.config.groups;
+        [self.c_out, c_group, self.kernel.0, self.kernel.1]
+    }
+
     pub(super) fn output_shape(&self) -> [usize; 4] {
         [self.batch, self.c_out, self.output.0, self.output.1]
     }

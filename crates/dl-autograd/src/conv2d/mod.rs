@@ -4,12 +4,14 @@ mod composed;
 mod dense;
 mod depthwise;
 mod geometry;
+mod second_order;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
 use crate::simd::Scalar;
-use crate::tape::apply2;
+use crate::tape::{apply2, differentiable};
+use crate::view::contiguous;
 use geometry::Geometry;
 
 /// Rows and columns of zeros around an image.
@@ -114,9 +116,36 @@ impl Default for Conv2dConfig {
 pub fn conv2d(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Tensor> {
     let geometry = Geometry::new(x.dims(), weight.dims(), config)?;
     if has_kernel(x) {
-        apply2(&x.contiguous()?, &weight.contiguous()?, Conv2d(geometry))
+        let y = apply2(&contiguous(x)?, &contiguous(weight)?, Conv2d(geometry))?;
+        Ok(differentiable(y, move |inputs, _, dy| {
+            second_order::pull(geometry, inputs, dy)
+        }))
     } else {
         composed::conv2d(x, weight, &geometry)
+    }
+}
+
+/// The kernels of a convolution of this geometry.
+impl Geometry {
+    fn forward<T: Scalar>(&self, x: &[T], w: &[T]) -> Vec<T> {
+        match self.is_depthwise() {
+            true => depthwise::forward(self, x, w),
+            false => dense::forward(self, x, w),
+        }
+    }
+
+    fn grad_input<T: Scalar>(&self, dy: &[T], w: &[T]) -> Vec<T> {
+        match self.is_depthwise() {
+            true => depthwise::grad_input(self, dy, w),
+            false => dense::grad_input(self, dy, w),
+        }
+    }
+
+    fn grad_weight<T: Scalar>(&self, dy: &[T], x: &[T]) -> Vec<T> {
+        match self.is_depthwise() {
+            true => depthwise::grad_weight(self, dy, x),
+            false => dense::grad_weight(self, dy, x),
+        }
     }
 }
 
@@ -129,10 +158,7 @@ impl Conv2d {
         w: (&CpuStorage, &Layout),
     ) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (slice::<T>(x.0, x.1)?, slice::<T>(w.0, w.1)?);
-        let y = match self.0.is_depthwise() {
-            true => depthwise::forward(&self.0, x, w),
-            false => dense::forward(&self.0, x, w),
-        };
+        let y = self.0.forward(x, w);
         Ok((
             T::to_cpu_storage_owned(y),
             Shape::from(self.0.output_shape().to_vec()),
@@ -140,26 +166,12 @@ impl Conv2d {
     }
 
     fn grad_input<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let dx = read::<T, _>(dy, |dy| {
-            read::<T, _>(w, |w| {
-                Ok(match self.0.is_depthwise() {
-                    true => depthwise::grad_input(&self.0, dy, w),
-                    false => dense::grad_input(&self.0, dy, w),
-                })
-            })
-        })?;
+        let dx = read::<T, _>(dy, |dy| read::<T, _>(w, |w| Ok(self.0.grad_input(dy, w))))?;
         tensor(dx, x.dims())
     }
 
     fn grad_weight<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let dw = read::<T, _>(dy, |dy| {
-            read::<T, _>(x, |x| {
-                Ok(match self.0.is_depthwise() {
-                    true => depthwise::grad_weight(&self.0, dy, x),
-                    false => dense::grad_weight(&self.0, dy, x),
-                })
-            })
-        })?;
+        let dw = read::<T, _>(dy, |dy| read::<T, _>(x, |x| Ok(self.0.grad_weight(dy, x))))?;
         tensor(dw, w.dims())
     }
 }
@@ -190,12 +202,13 @@ impl CustomOp2 for Conv2d {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = x
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "conv2d", self.grad_input::<T>(dy, x, w)));
-        let dw = w
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "conv2d", self.grad_weight::<T>(dy, x, w)));
-        Ok((dx.transpose()?, dw.transpose()?))
+        let dtype = x.dtype();
+        let dx = if_tracked(x, || {
+            by_dtype!(dtype, "conv2d", self.grad_input::<T>(dy, x, w))
+        })?;
+        let dw = if_tracked(w, || {
+            by_dtype!(dtype, "conv2d", self.grad_weight::<T>(dy, x, w))
+        })?;
+        Ok((dx, dw))
     }
 }

@@ -5,7 +5,9 @@
 
 mod basics;
 mod case;
+mod engine;
 mod pytorch;
+mod second_order;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
