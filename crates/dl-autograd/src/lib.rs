@@ -9,7 +9,7 @@
 //! |---|---|
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
-//! | dense layer | [`linear`] |
+//! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
 //! | pooling | [`global_avg_pool`] |
@@ -31,6 +31,7 @@
 
 mod activation;
 mod batch_norm;
+mod batched;
 mod checkpoint;
 mod conv2d;
 mod cross_entropy;
@@ -53,6 +54,7 @@ mod view;
 
 pub use activation::{Activation, relu, relu6};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
+pub use batched::matmul;
 pub use checkpoint::{checkpoint, is_recomputing};
 pub use conv2d::{Conv2dConfig, Padding2d, conv2d};
 pub use cross_entropy::cross_entropy;

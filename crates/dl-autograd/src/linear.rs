@@ -10,7 +10,7 @@ use crate::tape::{apply2, apply3, differentiable};
 use crate::view::{contiguous, reshape, transpose};
 
 /// Multiplications below which a product stays on one thread.
-const PARALLEL: usize = 1 << 20;
+pub(crate) const PARALLEL: usize = 1 << 20;
 
 /// `y = x·Wᵀ + b`, as `torch.nn.functional.linear`.
 ///

@@ -1,7 +1,7 @@
 //! candle's views and arithmetic, noted on the tape.
 
 use candle_core::shape::ShapeWithOneHole;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Shape, Tensor};
 
 use crate::tape::candle_op;
 
@@ -88,6 +88,30 @@ pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
         |x| &x[0] * factor,
         move |_, _, dy| Ok(vec![Some((dy * factor)?)]),
     )
+}
+
+/// `x` broadcast to a shape, without a copy.
+pub(crate) fn expand(x: &Tensor, shape: Vec<usize>) -> Result<Tensor> {
+    if x.dims() == shape {
+        return Ok(x.clone());
+    }
+    candle_op(
+        &[x],
+        |x| x[0].broadcast_as(shape),
+        |x, _, dy| Ok(vec![Some(sum_to(dy, x[0].shape())?)]),
+    )
+}
+
+/// The adjoint of a broadcast from `shape`: sums over what was repeated.
+pub(crate) fn sum_to(x: &Tensor, shape: &Shape) -> Result<Tensor> {
+    let extra = x.rank() - shape.rank();
+    let repeated: Vec<usize> = (0..x.rank())
+        .filter(|&d| d < extra || (shape.dims()[d - extra] == 1 && x.dims()[d] != 1))
+        .collect();
+    match repeated.is_empty() {
+        true => Ok(x.clone()),
+        false => x.sum_keepdim(repeated)?.reshape(shape),
+    }
 }
 
 /// `x` with its elements in order, without a copy where they are.

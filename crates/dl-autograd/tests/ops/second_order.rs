@@ -33,11 +33,12 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 8] = [
+const PROMISED: [&str; 9] = [
     "conv2d",
     "depthwise",
     "batch_norm",
     "linear",
+    "matmul",
     "global_avg_pool",
     "dropout",
     "add",
