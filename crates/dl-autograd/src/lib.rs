@@ -9,6 +9,9 @@
 //! |---|---|
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
+//! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
+//! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
+//! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
@@ -36,10 +39,12 @@ mod checkpoint;
 mod conv2d;
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod global_avg_pool;
 mod grad;
 mod gradcheck;
 mod host;
+mod layer_norm;
 mod linear;
 mod many_inputs;
 mod matmul;
@@ -48,6 +53,7 @@ mod on_grad;
 mod rng;
 mod rng_scope;
 mod simd;
+mod softmax;
 mod sum;
 mod tape;
 mod view;
@@ -59,15 +65,18 @@ pub use checkpoint::{checkpoint, is_recomputing};
 pub use conv2d::{Conv2dConfig, Padding2d, conv2d};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
+pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
+pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
+pub use softmax::{log_softmax, softmax};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
 pub use view::{flatten_from, mul, reshape, scale, transpose};

@@ -8,6 +8,7 @@ mod case;
 mod engine;
 mod pytorch;
 mod second_order;
+mod transformer;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -22,7 +23,7 @@ use dl_autograd::{
 const TOLERANCE: f64 = 1e-7;
 
 fn cases() -> Vec<Case> {
-    let families: [fn() -> Vec<Case>; _] = [basics::cases];
+    let families: [fn() -> Vec<Case>; _] = [basics::cases, transformer::cases];
     families.into_iter().flat_map(|family| family()).collect()
 }
 

@@ -33,7 +33,12 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 9] = [
+const PROMISED: [&str; 14] = [
+    "layer_norm",
+    "rms_norm",
+    "softmax",
+    "log_softmax",
+    "embedding",
     "conv2d",
     "depthwise",
     "batch_norm",
