@@ -13,7 +13,7 @@
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
-//! | activations | [`relu`], [`relu6`], [`Activation`] |
+//! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
 //! | pooling | [`global_avg_pool`] |
 //! | dropout without a stored mask | [`dropout`] |
@@ -50,6 +50,7 @@ mod many_inputs;
 mod matmul;
 mod no_grad;
 mod on_grad;
+mod pointwise;
 mod rng;
 mod rng_scope;
 mod simd;
@@ -74,6 +75,7 @@ pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
+pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use softmax::{log_softmax, softmax};

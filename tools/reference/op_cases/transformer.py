@@ -1,4 +1,4 @@
-"""Layer and RMS normalisation, softmax, embedding."""
+"""Layer and RMS normalisation, softmax, embedding, smooth activations."""
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,11 @@ CASES = {
     "softmax of a vector": ([(7,)], lambda x: x.softmax(0)),
     "log_softmax": ([(3, 7)], lambda x: x.log_softmax(1)),
     "log_softmax over the first": ([(4, 3)], lambda x: x.log_softmax(0)),
+    "sigmoid": ([(5, 7)], lambda x: (3 * x).sigmoid()),
+    "tanh": ([(5, 7)], lambda x: (3 * x).tanh()),
+    "silu": ([(5, 7)], lambda x: F.silu(3 * x)),
+    "gelu": ([(5, 7)], lambda x: F.gelu(3 * x)),
+    "gelu_tanh": ([(5, 7)], lambda x: F.gelu(3 * x, approximate="tanh")),
     "embedding": ([(6, 3)], lambda w: F.embedding(IDS, w)),
     "embedding of one row of ids": ([(6, 3)], lambda w: F.embedding(torch.tensor([0, 4, 0, 5]), w)),
 }

@@ -1,7 +1,10 @@
-//! Layer and RMS normalisation, softmax, embedding.
+//! Layer and RMS normalisation, softmax, embedding, smooth activations.
 
-use candle_core::{DType, Device, Tensor};
-use dl_autograd::{embedding, layer_norm, log_softmax, rms_norm, softmax, transpose};
+use candle_core::{DType, Device, Result, Tensor};
+use dl_autograd::{
+    embedding, gelu, gelu_tanh, layer_norm, log_softmax, rms_norm, scale, sigmoid, silu, softmax,
+    tanh, transpose,
+};
 
 use crate::case::{Case, case};
 
@@ -38,6 +41,10 @@ pub fn cases() -> Vec<Case> {
             log_softmax(&t[0], 0)
         }),
     ];
+    // Three times as wide as a normal input: the tails have other digits than the middle.
+    for (name, f) in ACTIVATIONS {
+        cases.push(case(name, &[&[5, 7]], move |t| f(&scale(&t[0], 3.)?)));
+    }
     // Ids that repeat, and some that are missing.
     cases.push(case("embedding", &[&[6, 3]], |t| {
         embedding(&t[0], &ids(), None)
@@ -46,6 +53,30 @@ pub fn cases() -> Vec<Case> {
         embedding(&t[0], &Tensor::new(&[0u32, 4, 0, 5], &Device::Cpu)?, None)
     }));
     cases
+}
+
+type Activation = fn(&Tensor) -> Result<Tensor>;
+
+const ACTIVATIONS: [(&str, Activation); 5] = [
+    ("sigmoid", sigmoid),
+    ("tanh", tanh),
+    ("silu", silu),
+    ("gelu", gelu),
+    ("gelu_tanh", gelu_tanh),
+];
+
+#[test]
+fn activations_of_huge_numbers_are_finite_and_let_a_nan_through() {
+    let x = Tensor::new(&[1e4f32, -1e4, f32::NAN], &Device::Cpu).unwrap();
+    for (name, f) in ACTIVATIONS {
+        for y in [f(&x).unwrap(), dl_autograd::composed(|| f(&x)).unwrap()] {
+            let y = y.to_vec1::<f32>().unwrap();
+            assert!(
+                y[0].is_finite() && y[1].is_finite() && y[2].is_nan(),
+                "{name}: {y:?}"
+            );
+        }
+    }
 }
 
 fn ids() -> Tensor {

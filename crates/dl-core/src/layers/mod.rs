@@ -3,9 +3,13 @@
 mod batch_norm;
 mod conv2d;
 mod dropout;
+mod embedding;
+mod layer_norm;
 mod linear;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use conv2d::{Conv2d, Conv2dOptions, Padding, conv2d};
 pub use dropout::Dropout;
+pub use embedding::{Embedding, embedding};
+pub use layer_norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use linear::{Linear, linear, linear_no_bias};
