@@ -7,7 +7,8 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | convolution, grouped and depthwise, asymmetric padding | [`conv2d`] |
+//! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
+//! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
 //! | dense layer | [`linear`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`] |
@@ -27,7 +28,7 @@
 
 mod activation;
 mod batch_norm;
-mod conv2d;
+mod convolution;
 mod cross_entropy;
 mod dropout;
 mod global_avg_pool;
@@ -43,7 +44,10 @@ mod tape;
 
 pub use activation::{Activation, relu, relu6};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
-pub use conv2d::{Conv2dConfig, Padding2d, conv2d};
+pub use convolution::{
+    Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
+    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
+};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use global_avg_pool::global_avg_pool;

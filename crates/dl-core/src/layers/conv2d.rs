@@ -103,10 +103,6 @@ impl Module for Conv2d {
             dilation: self.options.dilation,
             groups: self.options.groups,
         };
-        let y = dl_autograd::conv2d(x, &self.weight, &config)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
-            None => Ok(y),
-        }
+        dl_autograd::conv2d(x, &self.weight, self.bias.as_ref(), &config)
     }
 }
