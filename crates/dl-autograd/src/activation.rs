@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch};
-use crate::tape::apply1;
+use crate::tape::{apply1, differentiable};
+use crate::view::contiguous;
 
 /// Elements that one thread takes at a time: small work stays on one thread.
 pub(crate) const GRAIN: usize = 32 * 1024;
@@ -37,7 +38,12 @@ impl Activation {
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
-            _ if has_kernel(x) => apply1(&x.contiguous()?, Clamp(self)),
+            _ if has_kernel(x) => {
+                let y = apply1(&contiguous(x)?, Clamp(self))?;
+                Ok(differentiable(y, move |_, y, dy| {
+                    Ok(vec![Some((dy * self.open(y)?)?)])
+                }))
+            }
             _ => self.composed(x),
         }
     }
@@ -50,6 +56,13 @@ impl Activation {
         }
         let top = x.zeros_like()?.affine(1., high)?;
         x.ge(high)?.where_cond(&top, &below)
+    }
+
+    /// 1 where the gradient passes a result, 0 elsewhere.
+    pub(crate) fn open(self, y: &Tensor) -> Result<Tensor> {
+        let (low, high) = self.bounds::<f64>();
+        let y = y.detach();
+        (y.gt(low)? * y.lt(high)?)?.to_dtype(y.dtype())
     }
 
     /// The values between which the activation is the identity.

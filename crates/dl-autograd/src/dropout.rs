@@ -7,7 +7,8 @@ use crate::activation::GRAIN;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::rng::Rng;
 use crate::simd::Scalar;
-use crate::tape::apply1;
+use crate::tape::{apply1, differentiable};
+use crate::view::contiguous;
 
 /// Sets each element to zero with probability `p` and divides the others by `1 − p`.
 ///
@@ -32,7 +33,12 @@ pub fn dropout(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
     let op = Dropout { p, rng };
     match p {
         0. => Ok(x.clone()),
-        _ if has_kernel(x) => apply1(&x.contiguous()?, op),
+        _ if has_kernel(x) => {
+            let y = apply1(&contiguous(x)?, op)?;
+            Ok(differentiable(y, move |_, _, dy| {
+                Ok(vec![Some(dropout(dy, p, rng)?)])
+            }))
+        }
         _ => x * op.mask_like(x)?,
     }
 }

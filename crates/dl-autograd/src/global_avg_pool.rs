@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
-use crate::tape::apply1;
+use crate::tape::{apply1, differentiable};
+use crate::view::contiguous;
 
 /// Averages each channel over its pixels: `torch.nn.AdaptiveAvgPool2d(1)`, flattened.
 ///
@@ -34,7 +35,12 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
         shape: [n, c],
         plane: h * w,
     };
-    apply1(&x.contiguous()?, op)
+    let y = apply1(&contiguous(x)?, op)?;
+    Ok(differentiable(y, |x, _, dy| {
+        let (n, c, h, w) = x[0].dims4()?;
+        let spread = dy.reshape((n, c, 1, 1))?.broadcast_as((n, c, h, w))?;
+        Ok(vec![Some((spread / (h * w) as f64)?)])
+    }))
 }
 
 struct GlobalAvgPool {

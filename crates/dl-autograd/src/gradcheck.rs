@@ -2,6 +2,11 @@
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 
+use crate::grad::grad_with_graph;
+use crate::sum::sum;
+use crate::tape::Tape;
+use crate::view::mul;
+
 /// Half the distance of a central difference: its error is about `h²` from the curvature and
 /// `1e-16/h` from rounding, both near 1e-10 here.
 const STEP: f64 = 1e-5;
@@ -50,6 +55,44 @@ pub fn gradcheck(
     Ok(())
 }
 
+/// Checks the gradient of the gradient of `f` in the same way: [`gradcheck`] of
+///
+/// ```text
+/// x ↦ Σᵢ rᵢ · ∂(Σ r ⊙ f(x))/∂xᵢ
+/// ```
+///
+/// The conditions on `f` are those of [`grad_with_graph`].
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// let x = Var::from_tensor(&Tensor::new(&[0.3f64, -1.2, 2.0], &Device::Cpu)?)?;
+/// dl_autograd::gradgradcheck(&[x], |x| dl_autograd::mul(&x[0], &x[0]), 1e-8)?;
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn gradgradcheck(
+    inputs: &[Var],
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    tolerance: f64,
+) -> Result<()> {
+    gradcheck(inputs, |x| gradient_along(x, &f), tolerance)
+}
+
+fn gradient_along(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+    let _tape = Tape::new();
+    let y = f(inputs)?;
+    let weighted = sum(&mul(&y, &weights(&y)?)?)?;
+    let grads = grad_with_graph(&weighted, &inputs.iter().collect::<Vec<_>>())?;
+    let mut total = Tensor::zeros((), DType::F64, y.device())?;
+    for (x, g) in inputs.iter().zip(grads) {
+        // A gradient that does not depend on an input is right to have no path to it.
+        total = (total + (x + x.neg()?)?.sum_all()?)?;
+        if let Some(g) = g {
+            total = (total + project(&g)?)?;
+        }
+    }
+    Ok(total)
+}
+
 fn check_input(
     index: usize,
     input: &Var,
@@ -77,9 +120,12 @@ fn check_input(
 }
 
 fn project(y: &Tensor) -> Result<Tensor> {
+    (y * weights(y)?)?.sum_all()
+}
+
+fn weights(y: &Tensor) -> Result<Tensor> {
     let weights: Vec<f64> = (0..y.elem_count())
         .map(|i| ((i * 7 + 3) % 11) as f64 / 11. - 0.4)
         .collect();
-    let weights = Tensor::from_vec(weights, y.shape(), y.device())?;
-    (y * weights)?.sum_all()
+    Tensor::from_vec(weights, y.shape(), y.device())
 }

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::simd::Scalar;
+use crate::view::cast;
 
 thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };
@@ -34,11 +35,11 @@ pub fn composed<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Whether a kernel of ours can run on this tensor.
+/// Whether a kernel of ours can run on this tensor: half precision is widened to f32 on the way.
 pub(crate) fn has_kernel(x: &Tensor) -> bool {
     !COMPOSED.get()
         && matches!(x.device(), Device::Cpu)
-        && matches!(x.dtype(), DType::F32 | DType::F64)
+        && (matches!(x.dtype(), DType::F32 | DType::F64) || is_half(x.dtype()))
 }
 
 /// The elements of a contiguous operand.
@@ -50,6 +51,42 @@ pub(crate) fn slice<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> 
         )
     };
     Ok(&storage.as_slice::<T>()?[start..end])
+}
+
+/// A tensor whose storage starts with its first element and holds its elements in order.
+pub(crate) fn whole(x: &Tensor) -> Result<Tensor> {
+    match x.is_contiguous() && x.layout().start_offset() == 0 {
+        true => Ok(x.clone()),
+        false => x.force_contiguous(),
+    }
+}
+
+/// The gradient of an operand that is tracked; a frozen one costs nothing.
+pub(crate) fn if_tracked(
+    x: &Tensor,
+    gradient: impl FnOnce() -> Result<Tensor>,
+) -> Result<Option<Tensor>> {
+    x.track_op().then(gradient).transpose()
+}
+
+/// A half-precision operand of a kernel as f32, in which the kernel computes and accumulates.
+pub(crate) fn widen(x: Tensor) -> Result<Tensor> {
+    match is_half(x.dtype()) && matches!(x.device(), Device::Cpu) {
+        true => cast(&x, DType::F32),
+        false => Ok(x),
+    }
+}
+
+/// The result of a kernel in the type of its first operand.
+pub(crate) fn narrow_to(y: Tensor, dtype: DType) -> Result<Tensor> {
+    match is_half(dtype) && y.dtype() == DType::F32 {
+        true => cast(&y, dtype),
+        false => Ok(y),
+    }
+}
+
+fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
 }
 
 /// Calls `f` with the elements of a tensor that lives on the CPU.

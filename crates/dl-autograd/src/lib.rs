@@ -10,7 +10,7 @@
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
 //! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
-//! | dense layer | [`linear`] |
+//! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
 //! | pooling | [`global_avg_pool`] |
@@ -19,7 +19,11 @@
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
 //! | residual sums, the sum of a loss | [`add`], [`sum`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
-//! | gradients against central differences | [`gradcheck`] |
+//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`mul`], [`scale`] |
+//! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
+//! | a segment computed again in backward | [`checkpoint`](checkpoint()), [`is_recomputing`] |
+//! | a hook on a gradient, no graph at all | [`on_grad`](on_grad()), [`no_grad`](no_grad()) |
+//! | gradients against central differences | [`gradcheck`](gradcheck()), [`gradgradcheck`] |
 //! | the composed form of every op on the CPU, for tests | [`composed`] |
 //!
 //! | feature | what it turns on |
@@ -28,22 +32,31 @@
 
 mod activation;
 mod batch_norm;
+mod batched;
+mod checkpoint;
 mod convolution;
 mod cross_entropy;
 mod dropout;
 mod global_avg_pool;
+mod grad;
 mod gradcheck;
 mod host;
 mod linear;
+mod many_inputs;
 mod matmul;
+mod no_grad;
+mod on_grad;
 mod rng;
 mod rng_scope;
 mod simd;
 mod sum;
 mod tape;
+mod view;
 
 pub use activation::{Activation, relu, relu6};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
+pub use batched::matmul;
+pub use checkpoint::{checkpoint, is_recomputing};
 pub use convolution::{
     Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
     conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
@@ -51,10 +64,14 @@ pub use convolution::{
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use global_avg_pool::global_avg_pool;
-pub use gradcheck::gradcheck;
+pub use grad::{grad, grad_with_graph, hessian_vector_product};
+pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
 pub use linear::linear;
+pub use no_grad::no_grad;
+pub use on_grad::on_grad;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
+pub use view::{flatten_from, mul, reshape, scale, transpose};

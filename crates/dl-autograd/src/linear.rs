@@ -3,13 +3,14 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::Scalar;
-use crate::tape::{apply2, apply3};
+use crate::tape::{apply2, apply3, differentiable};
+use crate::view::{contiguous, reshape, transpose};
 
 /// Multiplications below which a product stays on one thread.
-const PARALLEL: usize = 1 << 20;
+pub(crate) const PARALLEL: usize = 1 << 20;
 
 /// `y = x·Wᵀ + b`, as `torch.nn.functional.linear`.
 ///
@@ -30,11 +31,28 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if !has_kernel(x) {
         return composed(x, weight, bias);
     }
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    match bias {
-        Some(bias) => apply3(&x, &weight, &bias.contiguous()?, op),
-        None => apply2(&x, &weight, op),
+    let (x, weight) = (contiguous(x)?, contiguous(weight)?);
+    let y = match bias {
+        Some(bias) => apply3(&x, &weight, &contiguous(bias)?, op)?,
+        None => apply2(&x, &weight, op)?,
+    };
+    Ok(differentiable(y, pull))
+}
+
+/// The gradients as operations of their own.
+fn pull(operands: &[Tensor], _: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    let (x, w) = (&operands[0], &operands[1]);
+    let (outputs, inputs) = w.dims2()?;
+    let columns = |t: &Tensor, n| transpose(&reshape(t, ((), n))?, 0, 1);
+    let dx = if_tracked(x, || linear(dy, &transpose(w, 0, 1)?, None))?;
+    let dw = if_tracked(w, || {
+        linear(&columns(dy, outputs)?, &columns(x, inputs)?, None)
+    })?;
+    let mut grads = vec![dx, dw];
+    if let Some(b) = operands.get(2) {
+        grads.push(if_tracked(b, || reshape(dy, ((), outputs))?.sum(0))?);
     }
+    Ok(grads)
 }
 
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -149,13 +167,14 @@ impl Linear {
         w: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = x
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "linear", self.grad_input::<T>(dy, x, w)));
-        let dw = w
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "linear", self.grad_weight::<T>(dy, x, w)));
-        Ok((dx.transpose()?, dw.transpose()?))
+        let dtype = x.dtype();
+        let dx = if_tracked(x, || {
+            by_dtype!(dtype, "linear", self.grad_input::<T>(dy, x, w))
+        })?;
+        let dw = if_tracked(w, || {
+            by_dtype!(dtype, "linear", self.grad_weight::<T>(dy, x, w))
+        })?;
+        Ok((dx, dw))
     }
 }
 
@@ -217,9 +236,9 @@ impl CustomOp3 for Linear {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (dx, dw) = self.backward(x, w, dy)?;
-        let db = b
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "linear", self.grad_bias::<T>(dy, b)));
-        Ok((dx, dw, db.transpose()?))
+        let db = if_tracked(b, || {
+            by_dtype!(x.dtype(), "linear", self.grad_bias::<T>(dy, b))
+        })?;
+        Ok((dx, dw, db))
     }
 }

@@ -24,6 +24,27 @@ impl Matrix {
         }
     }
 
+    /// With the distances, in elements, from row to row and from column to column.
+    pub(crate) fn with_strides(
+        (rows, cols): (usize, usize),
+        (row_stride, col_stride): (usize, usize),
+    ) -> Self {
+        Self {
+            rows,
+            cols,
+            row_stride,
+            col_stride,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
     pub(crate) fn t(self) -> Self {
         Self {
             rows: self.cols,

@@ -4,8 +4,9 @@ use std::cell::Cell;
 
 use crate::rng::{Purpose, Rng};
 
+/// Where the draws of a scope stand.
 #[derive(Clone, Copy)]
-struct State {
+pub(crate) struct State {
     seed: u64,
     step: u64,
     drawn: u64,
@@ -42,6 +43,17 @@ impl RngScope {
             drawn: 0,
         }))
     }
+}
+
+impl RngScope {
+    /// Goes on where `state` stood.
+    pub(crate) fn resume(state: State) -> Self {
+        Self(CURRENT.replace(state))
+    }
+}
+
+pub(crate) fn state() -> State {
+    CURRENT.get()
 }
 
 impl Drop for RngScope {

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use crate::activation::GRAIN;
 use crate::host::{by_dtype, has_kernel, slice};
 use crate::simd::Scalar;
-use crate::tape::{apply1, apply2};
+use crate::tape::{apply1, apply2, differentiable};
+use crate::view::contiguous;
 
 /// `a + b` of two tensors of one shape: the join of a residual connection.
 ///
@@ -27,7 +28,10 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !has_kernel(a) {
         return a + b;
     }
-    apply2(&a.contiguous()?, &b.contiguous()?, Add)
+    let y = apply2(&contiguous(a)?, &contiguous(b)?, Add)?;
+    Ok(differentiable(y, |x, _, dy| {
+        Ok(x.iter().map(|x| x.track_op().then(|| dy.clone())).collect())
+    }))
 }
 
 /// The sum of all elements, a scalar.
@@ -42,7 +46,9 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// ```
 pub fn sum(x: &Tensor) -> Result<Tensor> {
     match has_kernel(x) {
-        true => apply1(&x.contiguous()?, Sum),
+        true => Ok(differentiable(apply1(&contiguous(x)?, Sum)?, |x, _, dy| {
+            Ok(vec![Some(dy.broadcast_as(x[0].shape())?)])
+        })),
         false => x.sum_all(),
     }
 }

@@ -11,26 +11,37 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
 
+use crate::host::{narrow_to, widen};
+use crate::many_inputs::{self, CustomOpN};
+use crate::no_grad::operand;
+
 thread_local! {
     static TAPES: RefCell<Vec<Vec<Node>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One operation that ran: what it took, what it gave and how to go back.
-struct Node {
-    inputs: Vec<Tensor>,
-    output: Tensor,
+pub(crate) struct Node {
+    pub(crate) inputs: Vec<Tensor>,
+    pub(crate) output: Tensor,
     op: Op,
+    differentiable: Option<Pull>,
 }
+
+/// From an operation's inputs, output and the output's gradient to the gradient of each input.
+pub(crate) type Pull = Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>>>;
 
 enum Op {
     One(Arc<Box<dyn CustomOp1 + Send + Sync>>),
     Two(Arc<Box<dyn CustomOp2 + Send + Sync>>),
     Three(Arc<Box<dyn CustomOp3 + Send + Sync>>),
+    Many(Arc<dyn CustomOpN>),
+    /// An operation of candle's whose pull is differentiable as it is.
+    Candle(Pull),
 }
 
 impl Node {
     /// The gradient of each input that has one.
-    fn pull(&self, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    pub(crate) fn pull(&self, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (i, y) = (&self.inputs, &self.output);
         Ok(match &self.op {
             Op::One(op) => vec![op.bwd(&i[0], y, grad)?],
@@ -42,7 +53,28 @@ impl Node {
                 let (a, b, c) = op.bwd(&i[0], &i[1], &i[2], y, grad)?;
                 vec![a, b, c]
             }
+            Op::Many(op) => op.bwd(i, y, grad)?,
+            Op::Candle(pull) => pull(i, y, grad)?,
         })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match &self.op {
+            Op::One(op) => op.name(),
+            Op::Two(op) => op.name(),
+            Op::Three(op) => op.name(),
+            Op::Many(op) => op.name(),
+            Op::Candle(_) => "an operation of candle",
+        }
+    }
+
+    /// The same as a graph that can be differentiated again, or nothing if this operation has none.
+    pub(crate) fn pull_with_graph(&self, grad: &Tensor) -> Result<Option<Vec<Option<Tensor>>>> {
+        let pull = match (&self.differentiable, &self.op) {
+            (Some(pull), _) | (None, Op::Candle(pull)) => pull,
+            _ => return Ok(None),
+        };
+        pull(&self.inputs, &self.output, grad).map(Some)
     }
 }
 
@@ -84,6 +116,61 @@ impl Drop for Tape {
     }
 }
 
+/// Takes what the innermost tape holds.
+pub(crate) fn take() -> Option<Vec<Node>> {
+    TAPES.with_borrow_mut(|tapes| tapes.last_mut().map(std::mem::take))
+}
+
+/// Gives nodes taken by [`take`] back, before those recorded since.
+pub(crate) fn put_back(mut nodes: Vec<Node>) {
+    TAPES.with_borrow_mut(|tapes| {
+        if let Some(tape) = tapes.last_mut() {
+            nodes.append(tape);
+            *tape = nodes;
+        }
+    });
+}
+
+/// Gives the operation that made `y`, if it was recorded just now, a backward that can itself be
+/// differentiated.
+pub(crate) fn differentiable(
+    y: Tensor,
+    pull: impl Fn(&[Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + 'static,
+) -> Tensor {
+    TAPES.with_borrow_mut(|tapes| {
+        let Some(tape) = tapes.last_mut() else { return };
+        if tape.last().is_none_or(|node| node.output.id() != y.id()) {
+            return;
+        }
+        // Behind the operation may stand the cast of its result to half precision.
+        let ours = tape
+            .iter_mut()
+            .rev()
+            .take(2)
+            .find(|n| !matches!(n.op, Op::Candle(_)));
+        if let Some(node) = ours {
+            node.differentiable = Some(Box::new(pull));
+        }
+    });
+    y
+}
+
+/// Records an operation of candle's, which is part of candle's graph by itself.
+pub(crate) fn candle_op(
+    inputs: &[&Tensor],
+    f: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+    pull: impl Fn(&[Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + 'static,
+) -> Result<Tensor> {
+    let inputs: Vec<Tensor> = inputs.iter().map(|x| operand(x)).collect();
+    let y = f(&inputs)?;
+    record(
+        &inputs.iter().collect::<Vec<_>>(),
+        &y,
+        Op::Candle(Box::new(pull)),
+    );
+    Ok(y)
+}
+
 fn record(inputs: &[&Tensor], output: &Tensor, op: Op) {
     if !output.track_op() {
         return;
@@ -94,6 +181,7 @@ fn record(inputs: &[&Tensor], output: &Tensor, op: Op) {
                 inputs: inputs.iter().map(|&x| x.clone()).collect(),
                 output: output.clone(),
                 op,
+                differentiable: None,
             });
         }
     });
@@ -101,9 +189,10 @@ fn record(inputs: &[&Tensor], output: &Tensor, op: Op) {
 
 pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
     let op: Arc<Box<dyn CustomOp1 + Send + Sync>> = Arc::new(Box::new(op));
+    let (dtype, x) = (x.dtype(), widen(operand(x))?);
     let y = x.apply_op1_arc(op.clone())?;
-    record(&[x], &y, Op::One(op));
-    Ok(y)
+    record(&[&x], &y, Op::One(op));
+    narrow_to(y, dtype)
 }
 
 pub(crate) fn apply2(
@@ -112,9 +201,11 @@ pub(crate) fn apply2(
     op: impl CustomOp2 + Send + Sync + 'static,
 ) -> Result<Tensor> {
     let op: Arc<Box<dyn CustomOp2 + Send + Sync>> = Arc::new(Box::new(op));
-    let z = x.apply_op2_arc(y, op.clone())?;
-    record(&[x, y], &z, Op::Two(op));
-    Ok(z)
+    let dtype = x.dtype();
+    let (x, y) = (widen(operand(x))?, widen(operand(y))?);
+    let z = x.apply_op2_arc(&y, op.clone())?;
+    record(&[&x, &y], &z, Op::Two(op));
+    narrow_to(z, dtype)
 }
 
 pub(crate) fn apply3(
@@ -124,9 +215,28 @@ pub(crate) fn apply3(
     op: impl CustomOp3 + Send + Sync + 'static,
 ) -> Result<Tensor> {
     let op: Arc<Box<dyn CustomOp3 + Send + Sync>> = Arc::new(Box::new(op));
-    let out = x.apply_op3_arc(y, z, op.clone())?;
-    record(&[x, y, z], &out, Op::Three(op));
-    Ok(out)
+    let dtype = x.dtype();
+    let (x, y, z) = (widen(operand(x))?, widen(operand(y))?, widen(operand(z))?);
+    let out = x.apply_op3_arc(&y, &z, op.clone())?;
+    record(&[&x, &y, &z], &out, Op::Three(op));
+    narrow_to(out, dtype)
+}
+
+/// Makes `value`, computed from `inputs` outside of any graph, the result of `op` on them. candle's
+/// own custom ops end at three inputs.
+pub(crate) fn apply_n(
+    inputs: &[&Tensor],
+    value: Tensor,
+    op: impl CustomOpN + 'static,
+) -> Result<Tensor> {
+    let inputs: Vec<Tensor> = inputs.iter().map(|x| operand(x)).collect();
+    if !inputs.iter().any(Tensor::track_op) {
+        return Ok(value.detach());
+    }
+    let op: Arc<dyn CustomOpN> = Arc::new(op);
+    let y = many_inputs::link(&inputs, &value, &op)?;
+    record(&inputs.iter().collect::<Vec<_>>(), &y, Op::Many(op));
+    Ok(y)
 }
 
 /// The gradients of `loss`, a scalar or the sum of its elements: what candle's `loss.backward()`
@@ -136,15 +246,22 @@ pub(crate) fn apply3(
 /// followed; where one is not, the whole graph is left to candle's own walk, so that no gradient is
 /// lost. Differs from candle in that gradients of untracked operands are never in the store.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let nodes = TAPES.with_borrow_mut(|tapes| tapes.last_mut().map(std::mem::take));
-    match nodes {
-        Some(nodes) if covers(&nodes, loss) => follow(nodes, loss),
+    match take() {
+        Some(nodes) if covers(&nodes, loss) => follow(nodes, loss, loss.ones_like()?),
         _ => loss.backward(),
     }
 }
 
+/// The gradients of `Σ y ⊙ dy`.
+pub(crate) fn backward_from(y: &Tensor, dy: &Tensor) -> Result<GradStore> {
+    match take() {
+        Some(nodes) if covers(&nodes, y) => follow(nodes, y, dy.clone()),
+        _ => (y * dy)?.sum_all()?.backward(),
+    }
+}
+
 /// Whether every tracked tensor that the loss depends on is a Var or a result on the tape.
-fn covers(nodes: &[Node], loss: &Tensor) -> bool {
+pub(crate) fn covers(nodes: &[Node], loss: &Tensor) -> bool {
     let by_id: HashMap<TensorId, &Node> = nodes.iter().map(|n| (n.output.id(), n)).collect();
     let mut seen: HashMap<TensorId, ()> = HashMap::new();
     let mut open = vec![loss];
@@ -160,10 +277,10 @@ fn covers(nodes: &[Node], loss: &Tensor) -> bool {
     loss.track_op()
 }
 
-fn follow(mut nodes: Vec<Node>, loss: &Tensor) -> Result<GradStore> {
+fn follow(mut nodes: Vec<Node>, loss: &Tensor, seed: Tensor) -> Result<GradStore> {
     let mut vars = GradStore::default();
     let mut grads: HashMap<TensorId, Tensor> = HashMap::new();
-    grads.insert(loss.id(), loss.ones_like()?);
+    grads.insert(loss.id(), seed);
     // Recorded in the order of execution, so every use of a result comes before it here.
     while let Some(node) = nodes.pop() {
         let Some(grad) = grads.remove(&node.output.id()) else {

@@ -45,6 +45,12 @@ CASES = {
     "linear": ([(2, 3, 5), (4, 5), (4,)], F.linear),
     "linear without bias": ([(3, 5), (4, 5)], F.linear),
     "linear of a transposed input": ([(5, 3), (4, 5)], lambda x, w: F.linear(x.T, w)),
+    "matmul": ([(3, 5), (5, 4)], torch.matmul),
+    "matmul of a batch": ([(2, 3, 5), (2, 5, 4)], torch.matmul),
+    "matmul with one right side": ([(2, 3, 5), (5, 4)], torch.matmul),
+    "matmul with broadcast batches": ([(2, 1, 3, 5), (3, 5, 4)], torch.matmul),
+    "matmul with a transposed side": ([(2, 3, 5), (2, 4, 5)], lambda a, b: a @ b.mT),
+    "matmul of long rows": ([(1, 9, 70), (2, 70, 3)], torch.matmul),
     "global_avg_pool": ([(2, 3, 4, 5)], lambda x: x.mean((2, 3))),
     "cross_entropy": ([(4, 5)], lambda x: F.cross_entropy(x * 5, TARGETS, reduction="none")),
     "cross_entropy smoothed": (

@@ -1,15 +1,17 @@
 //! Batch normalisation, fused with the activation behind it.
 
 mod cpu;
+mod differentiable;
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use crate::activation::Activation;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, read, slice, tensor, widen};
 use crate::simd::Scalar;
-use crate::tape::apply3;
+use crate::tape::{self, apply3};
+use crate::view::contiguous;
 
 /// Mean and biased variance of each channel of one batch, without a graph.
 #[derive(Clone, Debug)]
@@ -117,7 +119,7 @@ pub fn batch_norm_with(
     }
     let op = BatchNorm {
         // A copy: the running averages are updated in place while this graph may still live.
-        statistics: Source::Given(mean.copy()?, variance.copy()?),
+        statistics: Source::Given(widen(mean.copy()?)?, widen(variance.copy()?)?),
         eps,
         activation,
     };
@@ -141,12 +143,18 @@ fn check(x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
 }
 
 fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: BatchNorm) -> Result<Tensor> {
-    apply3(
-        &x.contiguous()?,
-        &gamma.contiguous()?,
-        &beta.contiguous()?,
-        op,
-    )
+    let forward = differentiable::Forward {
+        given: match &op.statistics {
+            Source::Given(mean, variance) => Some((mean.clone(), variance.clone())),
+            Source::Batch(_) => None,
+        },
+        eps: op.eps,
+        activation: op.activation,
+    };
+    let y = apply3(&contiguous(x)?, &contiguous(gamma)?, &contiguous(beta)?, op)?;
+    Ok(tape::differentiable(y, move |inputs, y, dy| {
+        forward.pull(inputs, y, dy)
+    }))
 }
 
 fn composed(

@@ -15,6 +15,7 @@ mod depthwise;
 mod geometry;
 mod op;
 mod padding;
+mod second_order;
 
 pub use conv_transpose1d::{ConvTranspose1dConfig, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2dConfig, conv_transpose2d};

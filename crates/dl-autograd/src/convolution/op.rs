@@ -5,10 +5,11 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
-use super::{composed, dense, depthwise};
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use super::{composed, dense, depthwise, second_order};
+use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
 use crate::simd::Scalar;
-use crate::tape::{apply2, apply3};
+use crate::tape::{apply2, apply3, differentiable};
+use crate::view::contiguous;
 
 /// Which way an image goes through a [`Geometry`].
 #[derive(Clone, Copy, PartialEq)]
@@ -28,6 +29,7 @@ impl Direction {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Convolution {
     name: &'static str,
     direction: Direction,
@@ -36,7 +38,7 @@ pub(super) struct Convolution {
     shape: Vec<usize>,
 }
 
-type Operand<'a> = (&'a CpuStorage, &'a Layout);
+pub(super) type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
 impl Convolution {
     pub(super) fn new(
@@ -55,13 +57,35 @@ impl Convolution {
 
     pub(super) fn run(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         self.check(x, weight, bias)?;
-        if !has_kernel(x) {
-            return self.composed(x, weight, bias);
+        match has_kernel(x) {
+            true => self.apply(x, weight, bias),
+            false => self.composed(x, weight, bias),
         }
-        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-        match bias {
-            Some(bias) => apply3(&x, &weight, &bias.contiguous()?, self),
-            None => apply2(&x, &weight, self),
+    }
+
+    /// The op on operands that are known to fit.
+    pub(super) fn apply(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (x, weight, op) = (contiguous(x)?, contiguous(weight)?, self.clone());
+        let y = match bias {
+            Some(bias) => apply3(&x, &weight, &contiguous(bias)?, self)?,
+            None => apply2(&x, &weight, self)?,
+        };
+        Ok(differentiable(y, move |operands, _, dy| {
+            second_order::pull(&op, operands, dy)
+        }))
+    }
+
+    /// The way back to the gradient of `x`.
+    pub(super) fn reversed(&self, x: &Tensor) -> Self {
+        Self {
+            direction: self.direction.reversed(),
+            shape: x.dims().to_vec(),
+            ..self.clone()
         }
     }
 
@@ -140,19 +164,22 @@ impl Convolution {
     }
 
     fn grad_weight<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let (input, output) = match self.direction {
-            Direction::Forward => (x, dy),
-            Direction::Transposed => (dy, x),
-        };
-        let dw = read::<T, _>(output, |output| {
-            read::<T, _>(input, |input| {
-                Ok(match self.geometry.is_depthwise() {
-                    true => depthwise::grad_weight(&self.geometry, output, input),
-                    false => dense::grad_weight(&self.geometry, output, input),
-                })
-            })
+        let dw = read::<T, _>(dy, |dy| {
+            read::<T, _>(x, |x| Ok(self.weight_gradient(dy, x)))
         })?;
         tensor(dw, w.dims())
+    }
+
+    pub(super) fn weight_gradient<T: Scalar>(&self, dy: &[T], x: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        let (output, input) = match self.direction {
+            Direction::Forward => (dy, x),
+            Direction::Transposed => (x, dy),
+        };
+        match g.is_depthwise() {
+            true => depthwise::grad_weight(g, output, input),
+            false => dense::grad_weight(g, output, input),
+        }
     }
 
     fn grad_bias<T: Scalar>(&self, dy: &Tensor) -> Result<Tensor> {
@@ -167,13 +194,14 @@ impl Convolution {
         w: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = x
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "convolution", self.grad_input::<T>(dy, x, w)));
-        let dw = w
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "convolution", self.grad_weight::<T>(dy, x, w)));
-        Ok((dx.transpose()?, dw.transpose()?))
+        let dtype = x.dtype();
+        let dx = if_tracked(x, || {
+            by_dtype!(dtype, "convolution", self.grad_input::<T>(dy, x, w))
+        })?;
+        let dw = if_tracked(w, || {
+            by_dtype!(dtype, "convolution", self.grad_weight::<T>(dy, x, w))
+        })?;
+        Ok((dx, dw))
     }
 }
 
@@ -237,9 +265,9 @@ impl CustomOp3 for Convolution {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (dx, dw) = self.backward(x, w, dy)?;
-        let db = b
-            .track_op()
-            .then(|| by_dtype!(x.dtype(), "convolution", self.grad_bias::<T>(dy)));
-        Ok((dx, dw, db.transpose()?))
+        let db = if_tracked(b, || {
+            by_dtype!(x.dtype(), "convolution", self.grad_bias::<T>(dy))
+        })?;
+        Ok((dx, dw, db))
     }
 }

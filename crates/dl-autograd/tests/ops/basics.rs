@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use dl_autograd::{
     Activation, Conv2dConfig, Padding2d, Purpose, Rng, add, batch_norm, batch_norm_with, conv2d,
-    cross_entropy, dropout, global_avg_pool, linear, relu6, sum,
+    cross_entropy, dropout, global_avg_pool, linear, matmul, relu6, sum, transpose,
 };
 
 use crate::case::{Case, case};
@@ -173,7 +173,27 @@ pub fn cases() -> Vec<Case> {
             linear(&t[0], &t[1], None)
         }),
         case("linear of a transposed input", &[&[5, 3], &[4, 5]], |t| {
-            linear(&t[0].t()?, &t[1], None)
+            linear(&transpose(&t[0], 0, 1)?, &t[1], None)
+        }),
+        case("matmul", &[&[3, 5], &[5, 4]], |t| matmul(&t[0], &t[1])),
+        case("matmul of a batch", &[&[2, 3, 5], &[2, 5, 4]], |t| {
+            matmul(&t[0], &t[1])
+        }),
+        case("matmul with one right side", &[&[2, 3, 5], &[5, 4]], |t| {
+            matmul(&t[0], &t[1])
+        }),
+        case(
+            "matmul with broadcast batches",
+            &[&[2, 1, 3, 5], &[3, 5, 4]],
+            |t| matmul(&t[0], &t[1]),
+        ),
+        case(
+            "matmul with a transposed side",
+            &[&[2, 3, 5], &[2, 4, 5]],
+            |t| matmul(&t[0], &transpose(&t[1], 1, 2)?),
+        ),
+        case("matmul of long rows", &[&[1, 9, 70], &[2, 70, 3]], |t| {
+            matmul(&t[0], &t[1])
         }),
         case("global_avg_pool", &[&[2, 3, 4, 5]], |t| {
             global_avg_pool(&t[0])

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use dl_autograd::{
     Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d, composed,
-    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
+    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding, transpose,
 };
 
 use crate::case::{Case, case};
@@ -83,7 +83,7 @@ fn biases() -> Vec<Case> {
             "conv2d bias, transposed input",
             &[&[2, 5, 4, 3], &[2, 3, 2, 2], &[2]],
             |t| {
-                let x = t[0].permute((0, 3, 1, 2))?;
+                let x = channels_first(&t[0])?;
                 conv2d(&x, &t[1], Some(&t[2]), &Conv2dConfig::default())
             },
         ),
@@ -144,7 +144,7 @@ fn signals() -> Vec<Case> {
             &[&[2, 9, 3], &[4, 3, 3]],
             |t| {
                 conv1d(
-                    &t[0].transpose(1, 2)?,
+                    &transpose(&t[0], 1, 2)?,
                     &t[1],
                     None,
                     &Conv1dConfig::default(),
@@ -314,11 +314,16 @@ fn grown_images() -> Vec<Case> {
             "conv_transpose2d of a transposed input",
             &[&[2, 4, 5, 3], &[3, 2, 2, 2]],
             |t| {
-                let x = t[0].permute((0, 3, 1, 2))?;
+                let x = channels_first(&t[0])?;
                 conv_transpose2d(&x, &t[1], None, &ConvTranspose2dConfig::default())
             },
         ),
     ]
+}
+
+/// `(n, h, w, c)` → `(n, c, h, w)`, with the elements where they are.
+fn channels_first(x: &Tensor) -> Result<Tensor> {
+    transpose(&transpose(x, 1, 3)?, 2, 3)
 }
 
 fn padding(top: usize, bottom: usize, left: usize, right: usize) -> Padding2d {

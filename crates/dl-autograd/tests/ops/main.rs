@@ -1,19 +1,21 @@
 //! Every op against central differences, its composed form and PyTorch, from one table.
 //!
 //! A family of ops is a file with `cases()`; the properties here hold for every case of every family.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod basics;
 mod case;
 mod convolution;
+mod engine;
 mod pytorch;
+mod second_order;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use case::{Case, case, inputs};
 use dl_autograd::{
     Activation, Conv2dConfig, Purpose, Rng, Tape, add, backward, batch_norm, composed, conv2d,
-    cross_entropy, dropout, global_avg_pool, gradcheck, linear, relu6, sum,
+    cross_entropy, dropout, global_avg_pool, gradcheck, linear, matmul, relu6, sum,
 };
 
 /// Central differences with a step of 1e-5 are good to about 1e-9 for values near 1; sums of a few
@@ -97,19 +99,29 @@ fn every_op_gives_the_same_bits_for_one_two_and_four_threads() {
     assert_eq!(one, run(4));
 }
 
+/// Large enough to be cut into tasks, with sizes that no tile divides.
 #[test]
-fn a_large_linear_gives_the_same_bits_for_one_two_and_three_threads() {
+fn large_products_give_the_same_bits_for_one_two_and_three_threads() {
+    let large = || {
+        [
+            case("linear", &[&[301, 777], &[205, 777], &[205]], |t| {
+                linear(&t[0], &t[1], Some(&t[2]))
+            }),
+            case("matmul", &[&[1, 301, 777], &[1, 777, 205]], |t| {
+                matmul(&t[0], &t[1])
+            }),
+            case("matmul of a batch", &[&[7, 101, 77], &[7, 77, 105]], |t| {
+                matmul(&t[0], &t[1])
+            }),
+        ]
+    };
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| {
-            let case = case("linear", &[&[301, 777], &[205, 777], &[205]], |t| {
-                linear(&t[0], &t[1], Some(&t[2]))
-            });
-            value_and_gradients(&case, &inputs(&case, DType::F32))
-        })
+        let bits = |case: &Case| value_and_gradients(case, &inputs(case, DType::F32));
+        pool.install(|| large().iter().map(bits).collect::<Vec<_>>())
     };
     let one = run(1);
     assert_eq!(one, run(2));

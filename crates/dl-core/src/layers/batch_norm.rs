@@ -98,7 +98,9 @@ impl ModuleT for BatchNorm {
             );
         }
         let (y, batch) = dl_autograd::batch_norm(x, &self.weight, &self.bias, eps, activation)?;
-        self.update(&batch)?;
+        if !dl_autograd::is_recomputing() {
+            self.update(&batch)?;
+        }
         Ok(y)
     }
 }

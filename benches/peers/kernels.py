@@ -1,0 +1,80 @@
+"""The kernels of benches/kernels.rs in PyTorch, and one table of ours, candle's and PyTorch's times.
+
+    cargo bench --bench kernels
+    python benches/peers/kernels.py            (torch 2.15, two threads)
+
+Each time is forward and backward together, the median of many runs, in milliseconds.
+"""
+
+import json
+import pathlib
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+torch.set_num_threads(2)
+TARGET = pathlib.Path(__file__).parents[2] / "target/criterion"
+
+KERNELS = {
+    "linear 2048×768→768": ([(2048, 768), (768, 768), (768,)], F.linear),
+    "matmul 48×128×64×128": ([(48, 128, 64), (48, 64, 128)], torch.matmul),
+    "conv2d 3×3, 16×64×28×28": (
+        [(16, 64, 28, 28), (64, 64, 3, 3)],
+        lambda x, w: F.conv2d(x, w, padding=1),
+    ),
+    "conv2d 1×1, 16×64×28×28": ([(16, 64, 28, 28), (64, 64, 1, 1)], F.conv2d),
+    "depthwise conv2d 3×3, 16×96×28×28": (
+        [(16, 96, 28, 28), (96, 1, 3, 3)],
+        lambda x, w: F.conv2d(x, w, padding=1, groups=96),
+    ),
+    "batch_norm + relu, 16×64×28×28": (
+        [(16, 64, 28, 28), (64,), (64,)],
+        lambda x, w, b: F.relu(F.batch_norm(x, None, None, w, b, True)),
+    ),
+    "relu, 4 M": ([(4_000_000,)], F.relu),
+    "dropout, 4 M": ([(4_000_000,)], lambda x: F.dropout(x, 0.1)),
+    "cross_entropy, 512×10000": (
+        [(512, 10_000)],
+        lambda x: F.cross_entropy(x, torch.arange(512), reduction="none"),
+    ),
+}
+
+
+def torch_ms(shapes, fn):
+    inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    times = []
+    while sum(times) < 2 or len(times) < 10:
+        start = time.perf_counter()
+        torch.autograd.grad(fn(*inputs).sum(), inputs)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:]) * 1e3
+
+
+def criterion_ms():
+    """{kernel: {"ours": ms, "candle": ms}} of the last run."""
+    found = {}
+    for path in TARGET.glob("*/*/new/benchmark.json"):
+        name = json.loads(path.read_text())
+        estimates = json.loads((path.parent / "estimates.json").read_text())
+        median = estimates["median"]["point_estimate"] / 1e6
+        found.setdefault(name["group_id"], {})[name["function_id"]] = median
+    return found
+
+
+def main():
+    ours = criterion_ms()
+    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    print("| kernel, forward and backward | ours | candle | PyTorch | ours ÷ PyTorch |")
+    print("|---|---:|---:|---:|---:|")
+    for name, (shapes, fn) in KERNELS.items():
+        theirs, times = torch_ms(shapes, fn), ours.get(name, {})
+        show = lambda ms: f"{ms:.2f} ms" if ms else ""
+        own = times.get("ours")
+        ratio = f"{own / theirs:.2f}" if own else ""
+        print(f"| {name} | {show(own)} | {show(times.get('candle'))} | {show(theirs)} | {ratio} |")
+
+
+if __name__ == "__main__":
+    main()

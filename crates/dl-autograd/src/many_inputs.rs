@@ -1,0 +1,146 @@
+//! Operations with any number of inputs, made of candle's with at most three.
+//!
+//! The result is a custom op of a one-element tensor, the end of a chain that has one custom op for
+//! every tracked input. Its backward computes all gradients and lays them aside; each link of the
+//! chain, visited later, hands out its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, Layout, MetalStorage, Result, Shape, Storage,
+    Tensor, bail,
+};
+
+use crate::host::whole;
+
+/// The backward of an operation with any number of inputs.
+pub(crate) trait CustomOpN: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// The gradient of every tracked input; `None` for the others.
+    fn bwd(&self, inputs: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>>;
+}
+
+type Aside = Arc<Mutex<Vec<Option<Tensor>>>>;
+
+pub(crate) fn link(inputs: &[Tensor], value: &Tensor, op: &Arc<dyn CustomOpN>) -> Result<Tensor> {
+    let aside = Aside::default();
+    let mut chain = Tensor::zeros(1, value.dtype(), value.device())?;
+    for (index, input) in inputs.iter().enumerate().filter(|(_, x)| x.track_op()) {
+        let aside = aside.clone();
+        chain = chain.apply_op2(input, Link { index, aside })?;
+    }
+    chain.apply_op1(Head {
+        inputs: inputs.to_vec(),
+        value: whole(&value.detach())?,
+        op: op.clone(),
+        aside,
+    })
+}
+
+struct Link {
+    index: usize,
+    aside: Aside,
+}
+
+impl CustomOp2 for Link {
+    fn name(&self) -> &'static str {
+        "link"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s: &CpuStorage,
+        l: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Ok((s.try_clone(l)?, l.shape().clone()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        s: &CudaStorage,
+        l: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((s.try_clone(l)?, l.shape().clone()))
+    }
+
+    fn metal_fwd(
+        &self,
+        s: &MetalStorage,
+        l: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        Ok((s.try_clone(l)?, l.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        chain: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = aside.get_mut(self.index).and_then(Option::take);
+        Ok((chain.track_op().then(|| grad.clone()), own))
+    }
+}
+
+struct Head {
+    inputs: Vec<Tensor>,
+    value: Tensor,
+    op: Arc<dyn CustomOpN>,
+    aside: Aside,
+}
+
+impl Head {
+    fn elsewhere<T>(&self) -> Result<T> {
+        bail!(
+            "{} was computed on {:?}",
+            self.op.name(),
+            self.value.device()
+        )
+    }
+}
+
+impl CustomOp1 for Head {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (s, l) = self.value.storage_and_layout();
+        match &*s {
+            Storage::Cpu(s) => Ok((s.try_clone(l)?, l.shape().clone())),
+            _ => self.elsewhere(),
+        }
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (s, l) = self.value.storage_and_layout();
+        match &*s {
+            Storage::Cuda(s) => Ok((s.try_clone(l)?, l.shape().clone())),
+            _ => self.elsewhere(),
+        }
+    }
+
+    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        let (s, l) = self.value.storage_and_layout();
+        match &*s {
+            Storage::Metal(s) => Ok((s.try_clone(l)?, l.shape().clone())),
+            _ => self.elsewhere(),
+        }
+    }
+
+    fn bwd(&self, chain: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let grads = self.op.bwd(&self.inputs, y, dy)?;
+        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = grads;
+        chain.zeros_like().map(Some)
+    }
+}

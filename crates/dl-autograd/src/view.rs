@@ -1,0 +1,136 @@
+//! candle's views and arithmetic, noted on the tape.
+
+use candle_core::shape::ShapeWithOneHole;
+use candle_core::{DType, Result, Shape, Tensor};
+
+use crate::tape::candle_op;
+
+/// `x` in another shape, as candle's `reshape`, followed by the [`Tape`](crate::Tape).
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(dl_autograd::reshape(&x, (2, ()))?.dims(), [2, 12]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn reshape(x: &Tensor, shape: impl ShapeWithOneHole) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| x[0].reshape(shape),
+        |x, _, dy| Ok(vec![Some(dy.reshape(x[0].shape())?)]),
+    )
+}
+
+/// The dimensions from `start` on as one, as `torch.flatten`.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(dl_autograd::flatten_from(&x, 1)?.dims(), [2, 12]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn flatten_from(x: &Tensor, start: usize) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| x[0].flatten_from(start),
+        |x, _, dy| Ok(vec![Some(dy.reshape(x[0].shape())?)]),
+    )
+}
+
+/// Two dimensions exchanged, as candle's `transpose`, followed by the [`Tape`](crate::Tape).
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(dl_autograd::transpose(&x, 0, 2)?.dims(), [4, 3, 2]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn transpose(x: &Tensor, a: usize, b: usize) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| x[0].transpose(a, b),
+        move |_, _, dy| Ok(vec![Some(dy.transpose(a, b)?)]),
+    )
+}
+
+/// The element-wise product of two tensors of one shape, followed by the [`Tape`](crate::Tape).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
+/// assert_eq!(dl_autograd::mul(&x, &x)?.to_vec1::<f32>()?, [4., 9.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    candle_op(
+        &[a, b],
+        |x| &x[0] * &x[1],
+        |x, _, dy| {
+            let to = |operand: &Tensor, other: &Tensor| {
+                operand.track_op().then(|| dy * other).transpose()
+            };
+            Ok(vec![to(&x[0], &x[1])?, to(&x[1], &x[0])?])
+        },
+    )
+}
+
+/// `factor·x`, followed by the [`Tape`](crate::Tape).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
+/// assert_eq!(dl_autograd::scale(&x, -2.)?.to_vec1::<f32>()?, [-4., -6.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| &x[0] * factor,
+        move |_, _, dy| Ok(vec![Some((dy * factor)?)]),
+    )
+}
+
+/// `x` broadcast to a shape, without a copy.
+pub(crate) fn expand(x: &Tensor, shape: Vec<usize>) -> Result<Tensor> {
+    if x.dims() == shape {
+        return Ok(x.clone());
+    }
+    candle_op(
+        &[x],
+        |x| x[0].broadcast_as(shape),
+        |x, _, dy| Ok(vec![Some(sum_to(dy, x[0].shape())?)]),
+    )
+}
+
+/// The adjoint of a broadcast from `shape`: sums over what was repeated.
+pub(crate) fn sum_to(x: &Tensor, shape: &Shape) -> Result<Tensor> {
+    let extra = x.rank() - shape.rank();
+    let repeated: Vec<usize> = (0..x.rank())
+        .filter(|&d| d < extra || (shape.dims()[d - extra] == 1 && x.dims()[d] != 1))
+        .collect();
+    match repeated.is_empty() {
+        true => Ok(x.clone()),
+        false => x.sum_keepdim(repeated)?.reshape(shape),
+    }
+}
+
+/// `x` with its elements in order, without a copy where they are.
+pub(crate) fn contiguous(x: &Tensor) -> Result<Tensor> {
+    if x.is_contiguous() {
+        return Ok(x.clone());
+    }
+    candle_op(
+        &[x],
+        |x| x[0].contiguous(),
+        |_, _, dy| Ok(vec![Some(dy.clone())]),
+    )
+}
+
+/// `x` in another element type.
+pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| x[0].to_dtype(dtype),
+        |x, _, dy| Ok(vec![Some(dy.to_dtype(x[0].dtype())?)]),
+    )
+}

@@ -1,0 +1,164 @@
+//! Checkpointed segments, hooks, running without a graph, half precision.
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
+use dl_autograd::{
+    Purpose, RngScope, Tape, backward, checkpoint, dropout, linear, next_rng, no_grad, on_grad,
+    relu, sum,
+};
+
+use crate::case::inputs;
+use crate::cases;
+
+fn weights(count: usize, shape: (usize, usize)) -> Vec<Var> {
+    let make = |i: usize| {
+        let mut values = vec![0f32; shape.0 * shape.1];
+        dl_autograd::Rng::new(9, Purpose::Init, i as u64).fill_normal(&mut values);
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    };
+    (0..count).map(make).collect()
+}
+
+fn segment(weights: &[Tensor], x: &Tensor) -> Result<Tensor> {
+    let mut x = x.clone();
+    for w in weights {
+        x = dropout(
+            &relu(&linear(&x, w, None)?)?,
+            0.3,
+            next_rng(Purpose::Dropout),
+        )?;
+    }
+    Ok(x)
+}
+
+fn tensors(vars: &[Var]) -> Vec<Tensor> {
+    vars.iter().map(|v| v.as_tensor().clone()).collect()
+}
+
+fn bits(grads: &GradStore, vars: &[Var]) -> Vec<Vec<f32>> {
+    let flat = |v: &Var| {
+        grads
+            .get(v)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    };
+    vars.iter().map(flat).collect()
+}
+
+/// Five weights need more inputs than candle's custom ops have; dropout shows that the streams are
+/// drawn again; a layer before and one behind show that the segment is part of a graph.
+fn checkpointed(as_segment: bool, on_tape: bool) -> (f32, Vec<Vec<f32>>) {
+    let (vars, x) = (weights(7, (6, 6)), &weights(8, (5, 6))[7]);
+    let ws = tensors(&vars);
+    let _scope = RngScope::new(3, 1);
+    let _tape = Tape::new();
+    let x = linear(x, &ws[0], None).unwrap();
+    let inner = ws[1..6].to_vec();
+    let y = match as_segment {
+        true => checkpoint(&[&x], &vars[1..6], move |x| segment(&inner, &x[0])).unwrap(),
+        false => segment(&inner, &x).unwrap(),
+    };
+    let after = dropout(&y, 0.5, next_rng(Purpose::Dropout)).unwrap();
+    let loss = sum(&linear(&after, &ws[6], None).unwrap()).unwrap();
+    let grads = match on_tape {
+        true => backward(&loss).unwrap(),
+        false => loss.backward().unwrap(),
+    };
+    (loss.to_scalar().unwrap(), bits(&grads, &vars))
+}
+
+#[test]
+fn a_checkpointed_segment_gives_the_bits_of_the_plain_one() {
+    for on_tape in [true, false] {
+        assert_eq!(checkpointed(true, on_tape), checkpointed(false, on_tape));
+    }
+}
+
+#[test]
+fn a_var_that_the_checkpoint_was_not_told_of_is_an_error() {
+    let vars = weights(2, (6, 6));
+    let ws = tensors(&vars);
+    let x = weights(1, (5, 6)).remove(0);
+    let y = checkpoint(&[&x], &vars[..1], move |x| segment(&ws, &x[0])).unwrap();
+    let error = sum(&y).unwrap().backward().unwrap_err().to_string();
+    assert!(error.contains("not in `vars`"), "{error}");
+}
+
+#[test]
+fn a_hook_sees_the_whole_gradient_and_may_replace_it() {
+    let x = Var::new(&[1f32, 2.], &Device::Cpu).unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let log = seen.clone();
+    let hooked = on_grad(&x, move |g| {
+        log.lock().unwrap().push(g.to_vec1::<f32>()?);
+        Ok(Some((g * 10.)?))
+    });
+    let hooked = hooked.unwrap();
+    // Used twice: the hook runs once, with the sum.
+    let loss = dl_autograd::add(&hooked, &hooked)
+        .unwrap()
+        .sum_all()
+        .unwrap();
+    let grads = loss.backward().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [[2f32, 2.]]);
+    assert_eq!(grads.get(&x).unwrap().to_vec1::<f32>().unwrap(), [20., 20.]);
+    let bad = on_grad(&x, |_| Tensor::new(&[1f32], &Device::Cpu).map(Some)).unwrap();
+    assert!(bad.sum_all().unwrap().backward().is_err());
+}
+
+#[test]
+fn nothing_is_tracked_without_grad_and_the_values_are_the_same() {
+    for case in cases() {
+        let xs = tensors(&inputs(&case, DType::F32));
+        let plain = case.2(&xs).unwrap();
+        let free = no_grad(|| case.2(&xs)).unwrap();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(flat(&plain), flat(&free), "{}", case.0);
+    }
+    let x = Var::new(&[1f32], &Device::Cpu).unwrap();
+    assert!(!no_grad(|| relu(&x)).unwrap().track_op());
+    assert!(relu(&x).unwrap().track_op());
+}
+
+/// Half-precision operands are computed in f32, so against f32 on the same values only the rounding
+/// of the result is left: 2⁻⁹ of bf16 for the value, and some more where gradients pass several
+/// rounded results on their way.
+#[test]
+fn bf16_operands_give_the_f32_result_rounded() {
+    for case in cases() {
+        let rounded: Vec<Var> = inputs(&case, DType::F32)
+            .iter()
+            .map(|v| Var::from_tensor(&v.to_dtype(DType::BF16).unwrap()).unwrap())
+            .collect();
+        let wide: Vec<Var> = rounded
+            .iter()
+            .map(|v| Var::from_tensor(&v.to_dtype(DType::F32).unwrap()).unwrap())
+            .collect();
+        let run = |vars: &[Var]| {
+            let y = case.2(&tensors(vars)).unwrap();
+            let grads = y.sum_all().unwrap().backward().unwrap();
+            let mut all = vec![y];
+            all.extend(vars.iter().map(|v| grads.get(v).unwrap().clone()));
+            let flat = |t: &Tensor| {
+                let t = t.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+                t.to_vec1::<f32>().unwrap()
+            };
+            all.iter().map(flat).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            case.2(&tensors(&rounded)).unwrap().dtype(),
+            DType::BF16,
+            "{}",
+            case.0
+        );
+        for (ours, wanted) in run(&rounded).iter().zip(run(&wide)) {
+            let scale = wanted.iter().fold(1f32, |m, x| m.max(x.abs()));
+            for (a, b) in ours.iter().zip(&wanted) {
+                assert!((a - b).abs() <= 0.02 * scale, "{}: {a} and {b}", case.0);
+            }
+        }
+    }
+}
