@@ -10,6 +10,9 @@ use dl_autograd::{
     dropout, linear, matmul, relu, sum,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One bench: the shapes of its tracked inputs, our way, and candle's if it has one.
 struct Kernel {
     name: &'static str,
