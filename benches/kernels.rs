@@ -72,19 +72,19 @@ fn kernels() -> Vec<Kernel> {
         kernel(
             "conv2d 3×3, 16×64×28×28",
             &[&[16, 64, 28, 28], &[64, 64, 3, 3]],
-            |t| conv2d(&t[0], &t[1], &same(1)),
+            |t| conv2d(&t[0], &t[1], None, &same(1)),
             Some(|t| t[0].conv2d(&t[1], 1, 1, 1, 1)),
         ),
         kernel(
             "conv2d 1×1, 16×64×28×28",
             &[&[16, 64, 28, 28], &[64, 64, 1, 1]],
-            |t| conv2d(&t[0], &t[1], &Conv2dConfig::default()),
+            |t| conv2d(&t[0], &t[1], None, &Conv2dConfig::default()),
             Some(|t| t[0].conv2d(&t[1], 0, 1, 1, 1)),
         ),
         kernel(
             "depthwise conv2d 3×3, 16×96×28×28",
             &[&[16, 96, 28, 28], &[96, 1, 3, 3]],
-            |t| conv2d(&t[0], &t[1], &same(96)),
+            |t| conv2d(&t[0], &t[1], None, &same(96)),
             None,
         ),
         kernel(

@@ -7,7 +7,8 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | convolution, grouped and depthwise, asymmetric padding | [`conv2d`] |
+//! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
+//! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
 //! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
@@ -36,7 +37,7 @@ mod activation;
 mod batch_norm;
 mod batched;
 mod checkpoint;
-mod conv2d;
+mod convolution;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -63,7 +64,10 @@ pub use activation::{Activation, relu, relu6};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
 pub use checkpoint::{checkpoint, is_recomputing};
-pub use conv2d::{Conv2dConfig, Padding2d, conv2d};
+pub use convolution::{
+    Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
+    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
+};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use embedding::embedding;

@@ -9,7 +9,9 @@ use dl_autograd::{
 use crate::case::{Case, case};
 
 fn conv(name: &'static str, x: [usize; 4], w: [usize; 4], config: Conv2dConfig) -> Case {
-    case(name, &[&x, &w], move |t| conv2d(&t[0], &t[1], &config))
+    case(name, &[&x, &w], move |t| {
+        conv2d(&t[0], &t[1], None, &config)
+    })
 }
 
 fn padding(top: usize, bottom: usize, left: usize, right: usize) -> Padding2d {
@@ -211,8 +213,8 @@ pub fn cases() -> Vec<Case> {
         }),
         case("sum", &[&[3, 5]], |t| sum(&t[0])),
         case("an op used twice", &[&[2, 3, 5, 4], &[3, 3, 1, 1]], |t| {
-            let y = conv2d(&t[0], &t[1], &Conv2dConfig::default())?;
-            relu6(&(conv2d(&y, &t[1], &Conv2dConfig::default())? + y)?)
+            let y = conv2d(&t[0], &t[1], None, &Conv2dConfig::default())?;
+            relu6(&(conv2d(&y, &t[1], None, &Conv2dConfig::default())? + y)?)
         }),
     ]);
     cases

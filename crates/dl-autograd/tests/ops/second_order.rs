@@ -33,7 +33,7 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 18] = [
+const PROMISED: [&str; 20] = [
     "sigmoid",
     "tanh",
     "silu",
@@ -43,7 +43,9 @@ const PROMISED: [&str; 18] = [
     "softmax",
     "log_softmax",
     "embedding",
+    "conv1d",
     "conv2d",
+    "conv_transpose",
     "depthwise",
     "batch_norm",
     "linear",
