@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use dl_autograd::{
     Activation, Conv2dConfig, Padding2d, Purpose, Rng, add, batch_norm, batch_norm_with, conv2d,
-    cross_entropy, dropout, global_avg_pool, linear, matmul, relu6, sum, transpose,
+    cross_entropy, dropout, global_avg_pool, linear, matmul, relu6, scale, sum, transpose,
 };
 
 use crate::case::{Case, case};
@@ -162,7 +162,7 @@ pub fn cases() -> Vec<Case> {
             batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, activation)
         }));
         cases.push(case(names[2], &[&[3, 5]], move |t| {
-            activation.forward(&(&t[0] * 4.)?)
+            activation.forward(&scale(&t[0], 4.)?)
         }));
     }
     cases.extend([
@@ -202,7 +202,7 @@ pub fn cases() -> Vec<Case> {
             dropout(&t[0], 0.3, Rng::new(1, Purpose::Dropout, 2))
         }),
         case("cross_entropy", &[&[4, 5]], |t| {
-            cross_entropy(&(&t[0] * 5.)?, &targets(), 0.)
+            cross_entropy(&scale(&t[0], 5.)?, &targets(), 0.)
         }),
         case("cross_entropy smoothed", &[&[4, 5]], |t| {
             cross_entropy(&t[0], &targets(), 0.1)

@@ -8,6 +8,7 @@ mod case;
 mod convolution;
 mod engine;
 mod pytorch;
+mod random_shapes;
 mod second_order;
 mod transformer;
 
