@@ -11,6 +11,8 @@
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`] |
+//! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
+//! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
 //! | pooling | [`global_avg_pool`] |
 //! | dropout without a stored mask | [`dropout`] |
@@ -30,6 +32,8 @@
 //! | `cuda`, `cudnn`, `metal`, `accelerate`, `mkl`, `nccl` | candle's feature of that name |
 
 mod activation;
+mod alibi;
+mod attention;
 mod batch_norm;
 mod batched;
 mod checkpoint;
@@ -47,12 +51,15 @@ mod no_grad;
 mod on_grad;
 mod rng;
 mod rng_scope;
+mod rope;
 mod simd;
 mod sum;
 mod tape;
 mod view;
 
 pub use activation::{Activation, relu, relu6};
+pub use alibi::{alibi_bias, alibi_slopes};
+pub use attention::{AttentionOptions, Causal, scaled_dot_product_attention};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
 pub use checkpoint::{checkpoint, is_recomputing};
@@ -68,6 +75,7 @@ pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
+pub use rope::{rope, rope_frequencies, rope_interleaved};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
 pub use view::{flatten_from, mul, reshape, scale, transpose};

@@ -33,7 +33,7 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 9] = [
+const PROMISED: [&str; 10] = [
     "conv2d",
     "depthwise",
     "batch_norm",
@@ -42,6 +42,7 @@ const PROMISED: [&str; 9] = [
     "global_avg_pool",
     "dropout",
     "add",
+    "rope",
     "sum",
 ];
 
