@@ -15,6 +15,8 @@
 //! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
+//! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
+//! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
 //! | pooling | [`global_avg_pool`] |
 //! | dropout without a stored mask | [`dropout`] |
@@ -34,6 +36,8 @@
 //! | `cuda`, `cudnn`, `metal`, `accelerate`, `mkl`, `nccl` | candle's feature of that name |
 
 mod activation;
+mod alibi;
+mod attention;
 mod batch_norm;
 mod batched;
 mod checkpoint;
@@ -54,6 +58,7 @@ mod on_grad;
 mod pointwise;
 mod rng;
 mod rng_scope;
+mod rope;
 mod simd;
 mod softmax;
 mod sum;
@@ -61,6 +66,8 @@ mod tape;
 mod view;
 
 pub use activation::{Activation, relu, relu6};
+pub use alibi::{alibi_bias, alibi_slopes};
+pub use attention::{AttentionOptions, Causal, scaled_dot_product_attention};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
 pub use checkpoint::{checkpoint, is_recomputing};
@@ -82,6 +89,7 @@ pub use on_grad::on_grad;
 pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
+pub use rope::{rope, rope_frequencies, rope_interleaved};
 pub use softmax::{log_softmax, softmax};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};

@@ -3,6 +3,7 @@
 //! A family of ops is a file with `cases()`; the properties here hold for every case of every family.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attention;
 mod basics;
 mod case;
 mod convolution;
@@ -25,7 +26,12 @@ use dl_autograd::{
 const TOLERANCE: f64 = 1e-7;
 
 fn cases() -> Vec<Case> {
-    let families: [fn() -> Vec<Case>; _] = [basics::cases, convolution::cases, transformer::cases];
+    let families: [fn() -> Vec<Case>; _] = [
+        attention::cases,
+        basics::cases,
+        convolution::cases,
+        transformer::cases,
+    ];
     families.into_iter().flat_map(|family| family()).collect()
 }
 
