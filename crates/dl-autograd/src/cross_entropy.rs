@@ -1,11 +1,11 @@
 //! Softmax and cross-entropy in one op.
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, bail};
-use num_traits::Float;
 use rayon::prelude::*;
 
+use crate::exp::Exp;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
-use crate::simd::Scalar;
+use crate::simd::{Kernel, dispatch, row_max, row_sum};
 use crate::softmax::softmax;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -102,7 +102,7 @@ impl CrossEntropy {
         })
     }
 
-    fn forward<T: Scalar>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward<T: Exp>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let z = slice::<T>(s, l)?;
         let losses: Vec<T> = z
             .par_chunks_exact(self.classes.max(1))
@@ -114,14 +114,14 @@ impl CrossEntropy {
         Ok((T::to_cpu_storage_owned(losses), n.into()))
     }
 
-    fn loss<T: Scalar>(&self, z: &[T], target: usize) -> T {
+    fn loss<T: Exp>(&self, z: &[T], target: usize) -> T {
         let log_sum = log_sum_exp(z);
         let mean = z.iter().copied().sum::<T>() / T::from_f64(self.classes as f64);
         let smoothing = T::from_f64(self.smoothing);
         log_sum - (T::one() - smoothing) * z[target] - smoothing * mean
     }
 
-    fn backward<T: Scalar>(&self, logits: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    fn backward<T: Exp>(&self, logits: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let dz = read::<T, _>(logits, |z| {
             read::<T, _>(dy, |dy| {
                 let mut dz = vec![T::zero(); z.len()];
@@ -138,20 +138,59 @@ impl CrossEntropy {
         tensor(dz, logits.dims())
     }
 
-    fn grad<T: Scalar>(&self, z: &[T], target: usize, dy: T, dz: &mut [T]) {
+    fn grad<T: Exp>(&self, z: &[T], target: usize, dy: T, dz: &mut [T]) {
         let log_sum = log_sum_exp(z);
         let spread = T::from_f64(self.smoothing / self.classes as f64);
-        for (dz, z) in dz.iter_mut().zip(z) {
-            *dz = dy * ((*z - log_sum).exp() - spread);
-        }
+        dispatch(Gradient {
+            z,
+            dz: &mut *dz,
+            log_sum,
+            spread,
+            dy,
+        });
         dz[target] -= dy * T::from_f64(1. - self.smoothing);
     }
 }
 
-fn log_sum_exp<T: Scalar>(z: &[T]) -> T {
-    let max = z.iter().copied().fold(T::neg_infinity(), Float::max);
-    // A NaN is swallowed by `max` and comes back through the sum.
-    max + z.iter().map(|&z| (z - max).exp()).sum::<T>().ln()
+fn log_sum_exp<T: Exp>(z: &[T]) -> T {
+    let mut log_sum = T::zero();
+    dispatch(LogSumExp {
+        z,
+        log_sum: &mut log_sum,
+    });
+    log_sum
+}
+
+struct LogSumExp<'a, T> {
+    z: &'a [T],
+    log_sum: &'a mut T,
+}
+
+impl<T: Exp> Kernel for LogSumExp<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (z, max) = (self.z, row_max(self.z));
+        let sum = row_sum(z.len(), |i| (z[i] - max).exp_below::<FMA>());
+        *self.log_sum = max + sum.ln();
+    }
+}
+
+/// `dz = dy·(exp(z − log_sum) − spread)`.
+struct Gradient<'a, T> {
+    z: &'a [T],
+    dz: &'a mut [T],
+    log_sum: T,
+    spread: T,
+    dy: T,
+}
+
+impl<T: Exp> Kernel for Gradient<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (dz, z) in self.dz.iter_mut().zip(self.z) {
+            *dz = self.dy * ((*z - self.log_sum).exp_below::<FMA>() - self.spread);
+        }
+    }
 }
 
 impl CustomOp1 for CrossEntropy {

@@ -7,15 +7,12 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
-use crate::simd::{Kernel, Scalar, dispatch};
+use crate::simd::{Kernel, Scalar, dispatch, row_sum};
 use crate::tape::{apply3, differentiable};
 use crate::view::contiguous;
 
 /// Rows of one task: sums over rows are added up task by task, so that no number of threads shows.
 const ROWS: usize = 32;
-
-/// Independent sums of a row, for one vector register or two.
-const LANES: usize = 16;
 
 /// Normalises each row to mean 0 and variance 1, then scales and shifts, as
 /// `torch.nn.functional.layer_norm` over one dimension.
@@ -280,20 +277,6 @@ impl CustomOp3 for RowNorm {
             self.gradients::<T>(x, weight, bias, dy)
         )
     }
-}
-
-/// `Σ f(i)` over a row with [`LANES`] independent sums.
-#[inline(always)]
-fn row_sum<T: Scalar>(len: usize, f: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::zero(); LANES];
-    let whole = len / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(start + lane);
-        }
-    }
-    let rest = (whole..len).fold(T::zero(), |sum, i| sum + f(i));
-    lanes.into_iter().fold(rest, |a, b| a + b)
 }
 
 struct Forward<'a, T> {

@@ -45,6 +45,7 @@ mod convolution;
 mod cross_entropy;
 mod dropout;
 mod embedding;
+mod exp;
 mod global_avg_pool;
 mod grad;
 mod gradcheck;

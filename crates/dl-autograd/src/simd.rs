@@ -51,3 +51,38 @@ impl<K: Kernel> WithSimd for Dispatched<K> {
 pub(crate) fn dispatch(kernel: impl Kernel) {
     Arch::new().dispatch(Dispatched(kernel));
 }
+
+/// Independent sums of a row, for one vector register or two.
+const LANES: usize = 16;
+
+/// `Σ f(i)` over a row with [`LANES`] independent sums.
+#[inline(always)]
+pub(crate) fn row_sum<T: Scalar>(len: usize, f: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::zero(); LANES];
+    let whole = len / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += f(start + lane);
+        }
+    }
+    let rest = (whole..len).fold(T::zero(), |sum, i| sum + f(i));
+    lanes.into_iter().fold(rest, |a, b| a + b)
+}
+
+/// The largest of a row, −∞ for an empty one; a NaN is passed over.
+#[inline(always)]
+pub(crate) fn row_max<T: Scalar>(x: &[T]) -> T {
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let mut lanes = [T::neg_infinity(); LANES];
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (max, x) in lanes.iter_mut().zip(chunk) {
+            *max = larger(*max, *x);
+        }
+    }
+    let rest = chunks.remainder().iter().copied();
+    lanes
+        .into_iter()
+        .chain(rest)
+        .fold(T::neg_infinity(), larger)
+}

@@ -2,11 +2,11 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
-use num_traits::Float;
 use rayon::prelude::*;
 
+use crate::exp::Exp;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
-use crate::simd::Scalar;
+use crate::simd::{Kernel, dispatch, row_max, row_sum};
 use crate::tape::{apply1, differentiable};
 use crate::view::{contiguous, transpose};
 
@@ -95,7 +95,7 @@ impl Softmax {
         }
     }
 
-    fn forward<T: Scalar>(self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward<T: Exp>(self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, dim) = (slice::<T>(s, l)?, self.dim(l.dims()));
         let mut y = vec![T::zero(); x.len()];
         y.par_chunks_exact_mut(dim)
@@ -109,13 +109,14 @@ impl Softmax {
         dims.last().copied().unwrap_or(1).max(1)
     }
 
-    fn row<T: Scalar>(self, x: &[T], y: &mut [T]) {
-        let max = x.iter().copied().fold(T::neg_infinity(), Float::max);
-        // A NaN is swallowed by `max` and comes back through the sum.
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = (*x - max).exp();
-        }
-        let sum = y.iter().copied().sum::<T>();
+    fn row<T: Exp>(self, x: &[T], y: &mut [T]) {
+        let (mut max, mut sum) = (T::zero(), T::zero());
+        dispatch(Exponentials {
+            x,
+            y,
+            max: &mut max,
+            sum: &mut sum,
+        });
         match self {
             Self::Plain => y.iter_mut().for_each(|y| *y /= sum),
             Self::Log => {
@@ -125,7 +126,7 @@ impl Softmax {
         }
     }
 
-    fn backward<T: Scalar>(self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    fn backward<T: Exp>(self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let dim = self.dim(y.dims());
         let mut dx = vec![T::zero(); y.elem_count()];
         read::<T, _>(y, |y| {
@@ -133,27 +134,62 @@ impl Softmax {
                 dx.par_chunks_exact_mut(dim)
                     .zip(y.par_chunks_exact(dim).zip(dy.par_chunks_exact(dim)))
                     .with_min_len(GRAIN.div_ceil(dim))
-                    .for_each(|(dx, (y, dy))| self.grad(y, dy, dx));
+                    .for_each(|(dx, (y, dy))| {
+                        dispatch(Gradient {
+                            op: self,
+                            y,
+                            dy,
+                            dx,
+                        })
+                    });
                 Ok(())
             })
         })?;
         tensor(dx, y.dims())
     }
+}
 
-    fn grad<T: Scalar>(self, y: &[T], dy: &[T], dx: &mut [T]) {
-        let pairs = || y.iter().zip(dy);
-        match self {
-            Self::Plain => {
-                let sum = pairs().map(|(y, dy)| *y * *dy).sum::<T>();
-                dx.iter_mut()
-                    .zip(pairs())
-                    .for_each(|(dx, (y, dy))| *dx = *y * (*dy - sum));
+/// `y = exp(x − max)` and its sum.
+struct Exponentials<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+    max: &'a mut T,
+    sum: &'a mut T,
+}
+
+impl<T: Exp> Kernel for Exponentials<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let max = row_max(self.x);
+        *self.max = max;
+        // A NaN comes back here.
+        for (y, x) in self.y.iter_mut().zip(self.x) {
+            *y = (*x - max).exp_below::<FMA>();
+        }
+        *self.sum = row_sum(self.y.len(), |i| self.y[i]);
+    }
+}
+
+struct Gradient<'a, T> {
+    op: Softmax,
+    y: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Exp> Kernel for Gradient<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (y, dy, len) = (self.y, &self.dy[..self.y.len()], self.y.len());
+        let pairs = self.dx.iter_mut().zip(y.iter().zip(dy));
+        match self.op {
+            Softmax::Plain => {
+                let sum = row_sum(len, |i| y[i] * dy[i]);
+                pairs.for_each(|(dx, (y, dy))| *dx = *y * (*dy - sum));
             }
-            Self::Log => {
-                let sum = dy.iter().copied().sum::<T>();
-                dx.iter_mut()
-                    .zip(pairs())
-                    .for_each(|(dx, (y, dy))| *dx = *dy - y.exp() * sum);
+            Softmax::Log => {
+                let sum = row_sum(len, |i| dy[i]);
+                pairs.for_each(|(dx, (y, dy))| *dx = *dy - y.exp_below::<FMA>() * sum);
             }
         }
     }

@@ -6,9 +6,9 @@ use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::exp::Exp;
 use super::rows::{Exponentials, Gradients};
 use super::{Attention, Size};
+use crate::exp::Exp;
 use crate::host::tensor;
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::{Scalar, dispatch};

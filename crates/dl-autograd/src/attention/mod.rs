@@ -2,7 +2,6 @@
 
 mod composed;
 mod cpu;
-mod exp;
 mod rows;
 
 use std::sync::OnceLock;

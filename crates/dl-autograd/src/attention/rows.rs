@@ -1,6 +1,6 @@
 //! What happens to one row of scores, in forward and in backward.
 
-use super::exp::Exp;
+use crate::exp::Exp;
 use crate::simd::{Kernel, Scalar};
 
 /// Sums and maxima are taken in so many parts, side by side in vectors.

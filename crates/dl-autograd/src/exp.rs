@@ -2,7 +2,7 @@
 
 use crate::simd::Scalar;
 
-pub(super) trait Exp: Scalar {
+pub(crate) trait Exp: Scalar {
     /// `exp(self)` for `self ≤ 88`; −∞ gives 0 and NaN is kept.
     fn exp_below<const FMA: bool>(self) -> Self;
 }
