@@ -10,7 +10,9 @@
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
 //! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
-//! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
+//! | layer and RMS normalisation, behind a residual sum too | [`layer_norm`](layer_norm()), [`rms_norm`](rms_norm()), [`add_layer_norm`] |
+//! | group and instance normalisation | [`group_norm`](group_norm()), [`instance_norm`] |
+//! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
@@ -49,7 +51,9 @@ mod exp;
 mod global_avg_pool;
 mod grad;
 mod gradcheck;
+mod group_norm;
 mod host;
+mod lanes;
 mod layer_norm;
 mod linear;
 mod many_inputs;
@@ -57,14 +61,18 @@ mod matmul;
 mod no_grad;
 mod on_grad;
 mod pointwise;
+mod rms_norm;
 mod rng;
 mod rng_scope;
 mod rope;
+mod row_norm;
 mod simd;
 mod softmax;
+mod spectral_norm;
 mod sum;
 mod tape;
 mod view;
+mod weight_norm;
 
 pub use activation::{Activation, relu, relu6};
 pub use alibi::{alibi_bias, alibi_slopes};
@@ -82,16 +90,20 @@ pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
+pub use group_norm::{group_norm, instance_norm};
 pub use host::composed;
-pub use layer_norm::{layer_norm, rms_norm};
+pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
+pub use rms_norm::rms_norm;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
 pub use softmax::{log_softmax, softmax};
+pub use spectral_norm::{power_iteration, spectral_norm};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
 pub use view::{flatten_from, mul, reshape, scale, transpose};
+pub use weight_norm::weight_norm;

@@ -8,6 +8,7 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod normalisation;
 mod pytorch;
 mod random_shapes;
 mod second_order;
@@ -31,6 +32,7 @@ fn cases() -> Vec<Case> {
         basics::cases,
         convolution::cases,
         transformer::cases,
+        normalisation::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }
