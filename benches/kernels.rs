@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use dl_autograd::{
     Activation, Conv2dConfig, Purpose, Rng, Tape, backward, batch_norm, conv2d, cross_entropy,
-    dropout, linear, matmul, relu, sum,
+    dropout, embedding, gelu, layer_norm, linear, matmul, relu, softmax, sum,
 };
 
 #[global_allocator]
@@ -44,6 +44,22 @@ fn classes(count: u32) -> Result<Tensor> {
     Tensor::arange(0u32, count, &Device::Cpu)
 }
 
+/// As many ids as a batch of 16 texts of 128 has, spread over the vocabulary.
+fn ids() -> Result<Tensor> {
+    let ids: Vec<u32> = (0..2048).map(|i| i * 7919 % 30_522).collect();
+    Tensor::new(ids, &Device::Cpu)
+}
+
+/// Layer norm in candle's operations: its own layer lets no gradient through.
+fn candle_layer_norm(t: &[Tensor]) -> Result<Tensor> {
+    let centred = t[0].broadcast_sub(&t[0].mean_keepdim(1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(1)?;
+    centred
+        .broadcast_div(&(variance + 1e-12)?.sqrt()?)?
+        .broadcast_mul(&t[1])?
+        .broadcast_add(&t[2])
+}
+
 fn candle_batch_norm(t: &[Tensor]) -> Result<Tensor> {
     let mean = t[0].mean_keepdim((0, 2, 3))?;
     let centred = t[0].broadcast_sub(&mean)?;
@@ -72,19 +88,19 @@ fn kernels() -> Vec<Kernel> {
         kernel(
             "conv2d 3×3, 16×64×28×28",
             &[&[16, 64, 28, 28], &[64, 64, 3, 3]],
-            |t| conv2d(&t[0], &t[1], &same(1)),
+            |t| conv2d(&t[0], &t[1], None, &same(1)),
             Some(|t| t[0].conv2d(&t[1], 1, 1, 1, 1)),
         ),
         kernel(
             "conv2d 1×1, 16×64×28×28",
             &[&[16, 64, 28, 28], &[64, 64, 1, 1]],
-            |t| conv2d(&t[0], &t[1], &Conv2dConfig::default()),
+            |t| conv2d(&t[0], &t[1], None, &Conv2dConfig::default()),
             Some(|t| t[0].conv2d(&t[1], 0, 1, 1, 1)),
         ),
         kernel(
             "depthwise conv2d 3×3, 16×96×28×28",
             &[&[16, 96, 28, 28], &[96, 1, 3, 3]],
-            |t| conv2d(&t[0], &t[1], &same(96)),
+            |t| conv2d(&t[0], &t[1], None, &same(96)),
             None,
         ),
         kernel(
@@ -104,6 +120,30 @@ fn kernels() -> Vec<Kernel> {
             &[&[4_000_000]],
             |t| dropout(&t[0], 0.1, Rng::new(0, Purpose::Dropout, 0)),
             Some(|t| candle_nn::ops::dropout(&t[0], 0.1)),
+        ),
+        kernel(
+            "layer_norm, 2048×384",
+            &[&[2048, 384], &[384], &[384]],
+            |t| layer_norm(&t[0], &t[1], &t[2], 1e-12),
+            Some(candle_layer_norm),
+        ),
+        kernel(
+            "softmax, 24576×128",
+            &[&[24_576, 128]],
+            |t| softmax(&t[0], 1),
+            Some(|t| candle_nn::ops::softmax(&t[0], 1)),
+        ),
+        kernel(
+            "gelu, 3 M",
+            &[&[2048, 1536]],
+            |t| gelu(&t[0]),
+            Some(|t| t[0].gelu_erf()),
+        ),
+        kernel(
+            "embedding, 2048 of 30522×384",
+            &[&[30_522, 384]],
+            |t| embedding(&t[0], &ids()?, None),
+            Some(|t| t[0].index_select(&ids()?, 0)),
         ),
         kernel(
             "cross_entropy, 512×10000",

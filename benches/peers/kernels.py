@@ -17,6 +17,8 @@ import torch.nn.functional as F
 torch.set_num_threads(2)
 TARGET = pathlib.Path(__file__).parents[2] / "target/criterion"
 
+IDS = torch.arange(2048) * 7919 % 30_522
+
 KERNELS = {
     "linear 2048×768→768": ([(2048, 768), (768, 768), (768,)], F.linear),
     "matmul 48×128×64×128": ([(48, 128, 64), (48, 64, 128)], torch.matmul),
@@ -35,6 +37,13 @@ KERNELS = {
     ),
     "relu, 4 M": ([(4_000_000,)], F.relu),
     "dropout, 4 M": ([(4_000_000,)], lambda x: F.dropout(x, 0.1)),
+    "layer_norm, 2048×384": (
+        [(2048, 384), (384,), (384,)],
+        lambda x, w, b: F.layer_norm(x, (384,), w, b, 1e-12),
+    ),
+    "softmax, 24576×128": ([(24_576, 128)], lambda x: x.softmax(1)),
+    "gelu, 3 M": ([(2048, 1536)], F.gelu),
+    "embedding, 2048 of 30522×384": ([(30_522, 384)], lambda w: F.embedding(IDS, w)),
     "cross_entropy, 512×10000": (
         [(512, 10_000)],
         lambda x: F.cross_entropy(x, torch.arange(512), reduction="none"),

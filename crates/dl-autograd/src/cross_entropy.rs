@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use crate::host::{by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
-use crate::tape::apply1;
+use crate::softmax::softmax;
+use crate::tape::{apply1, differentiable};
+use crate::view::contiguous;
 
 /// The cross-entropy of each sample between its logits and its class.
 ///
@@ -30,7 +32,13 @@ use crate::tape::apply1;
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let op = CrossEntropy::new(logits, targets, label_smoothing)?;
     if has_kernel(logits) {
-        apply1(&logits.contiguous()?, op)
+        let targets = targets.clone();
+        let y = apply1(&contiguous(logits)?, op)?;
+        Ok(differentiable(y, move |z, _, dy| {
+            let wanted = distribution(&z[0], &targets, label_smoothing)?;
+            let difference = (softmax(&z[0], 1)? - wanted)?;
+            Ok(vec![Some(difference.broadcast_mul(&dy.unsqueeze(1)?)?)])
+        }))
     } else {
         composed(logits, targets, label_smoothing)
     }
@@ -44,6 +52,15 @@ fn composed(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<T
     let hit = log_p.gather(&index.unsqueeze(1)?, 1)?.squeeze(1)?;
     let spread = log_p.mean(D::Minus1)?;
     (hit * (label_smoothing - 1.))? - (spread * label_smoothing)?
+}
+
+/// q, without a graph.
+fn distribution(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+    let (n, classes) = logits.dims2()?;
+    let index = targets.to_dtype(DType::U32)?.unsqueeze(1)?;
+    let hit = Tensor::ones((n, 1), logits.dtype(), logits.device())?;
+    let onehot = logits.detach().zeros_like()?.scatter_add(&index, &hit, 1)?;
+    onehot.affine(1. - label_smoothing, label_smoothing / classes as f64)
 }
 
 struct CrossEntropy {

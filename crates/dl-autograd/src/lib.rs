@@ -7,10 +7,14 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | convolution, grouped and depthwise, asymmetric padding | [`conv2d`] |
+//! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
+//! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
+//! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
+//! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
+//! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
-//! | activations | [`relu`], [`relu6`], [`Activation`] |
+//! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
@@ -37,22 +41,26 @@ mod attention;
 mod batch_norm;
 mod batched;
 mod checkpoint;
-mod conv2d;
+mod convolution;
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod global_avg_pool;
 mod grad;
 mod gradcheck;
 mod host;
+mod layer_norm;
 mod linear;
 mod many_inputs;
 mod matmul;
 mod no_grad;
 mod on_grad;
+mod pointwise;
 mod rng;
 mod rng_scope;
 mod rope;
 mod simd;
+mod softmax;
 mod sum;
 mod tape;
 mod view;
@@ -63,19 +71,26 @@ pub use attention::{AttentionOptions, Causal, scaled_dot_product_attention};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
 pub use checkpoint::{checkpoint, is_recomputing};
-pub use conv2d::{Conv2dConfig, Padding2d, conv2d};
+pub use convolution::{
+    Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
+    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
+};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
+pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
+pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
+pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
+pub use softmax::{log_softmax, softmax};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
 pub use view::{flatten_from, mul, reshape, scale, transpose};

@@ -3,13 +3,15 @@
 use candle_core::{Device, Tensor};
 use dl_autograd::{
     Activation, Conv2dConfig, Padding2d, Purpose, Rng, add, batch_norm, batch_norm_with, conv2d,
-    cross_entropy, dropout, global_avg_pool, linear, matmul, relu6, sum, transpose,
+    cross_entropy, dropout, global_avg_pool, linear, matmul, relu6, scale, sum, transpose,
 };
 
 use crate::case::{Case, case};
 
 fn conv(name: &'static str, x: [usize; 4], w: [usize; 4], config: Conv2dConfig) -> Case {
-    case(name, &[&x, &w], move |t| conv2d(&t[0], &t[1], &config))
+    case(name, &[&x, &w], move |t| {
+        conv2d(&t[0], &t[1], None, &config)
+    })
 }
 
 fn padding(top: usize, bottom: usize, left: usize, right: usize) -> Padding2d {
@@ -160,7 +162,7 @@ pub fn cases() -> Vec<Case> {
             batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, activation)
         }));
         cases.push(case(names[2], &[&[3, 5]], move |t| {
-            activation.forward(&(&t[0] * 4.)?)
+            activation.forward(&scale(&t[0], 4.)?)
         }));
     }
     cases.extend([
@@ -200,7 +202,7 @@ pub fn cases() -> Vec<Case> {
             dropout(&t[0], 0.3, Rng::new(1, Purpose::Dropout, 2))
         }),
         case("cross_entropy", &[&[4, 5]], |t| {
-            cross_entropy(&(&t[0] * 5.)?, &targets(), 0.)
+            cross_entropy(&scale(&t[0], 5.)?, &targets(), 0.)
         }),
         case("cross_entropy smoothed", &[&[4, 5]], |t| {
             cross_entropy(&t[0], &targets(), 0.1)
@@ -211,8 +213,8 @@ pub fn cases() -> Vec<Case> {
         }),
         case("sum", &[&[3, 5]], |t| sum(&t[0])),
         case("an op used twice", &[&[2, 3, 5, 4], &[3, 3, 1, 1]], |t| {
-            let y = conv2d(&t[0], &t[1], &Conv2dConfig::default())?;
-            relu6(&(conv2d(&y, &t[1], &Conv2dConfig::default())? + y)?)
+            let y = conv2d(&t[0], &t[1], None, &Conv2dConfig::default())?;
+            relu6(&(conv2d(&y, &t[1], None, &Conv2dConfig::default())? + y)?)
         }),
     ]);
     cases

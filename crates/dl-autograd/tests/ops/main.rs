@@ -6,9 +6,12 @@
 mod attention;
 mod basics;
 mod case;
+mod convolution;
 mod engine;
 mod pytorch;
+mod random_shapes;
 mod second_order;
+mod transformer;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -23,7 +26,12 @@ use dl_autograd::{
 const TOLERANCE: f64 = 1e-7;
 
 fn cases() -> Vec<Case> {
-    let families: [fn() -> Vec<Case>; _] = [attention::cases, basics::cases];
+    let families: [fn() -> Vec<Case>; _] = [
+        attention::cases,
+        basics::cases,
+        convolution::cases,
+        transformer::cases,
+    ];
     families.into_iter().flat_map(|family| family()).collect()
 }
 
@@ -187,10 +195,10 @@ fn shapes_that_do_not_fit_are_errors_and_not_panics() {
         groups: 0,
         ..config
     };
-    assert!(conv2d(&t(&[1, 3, 4, 4]), &t(&[2, 2, 1, 1]), &config).is_err());
-    assert!(conv2d(&t(&[1, 3, 4]), &t(&[2, 3, 1, 1]), &config).is_err());
-    assert!(conv2d(&t(&[1, 3, 4, 4]), &t(&[2, 3, 5, 1]), &config).is_err());
-    assert!(conv2d(&t(&[1, 3, 4, 4]), &t(&[2, 3, 1, 1]), &none).is_err());
+    assert!(conv2d(&t(&[1, 3, 4, 4]), &t(&[2, 2, 1, 1]), None, &config).is_err());
+    assert!(conv2d(&t(&[1, 3, 4]), &t(&[2, 3, 1, 1]), None, &config).is_err());
+    assert!(conv2d(&t(&[1, 3, 4, 4]), &t(&[2, 3, 5, 1]), None, &config).is_err());
+    assert!(conv2d(&t(&[1, 3, 4, 4]), &t(&[2, 3, 1, 1]), None, &none).is_err());
     assert!(linear(&t(&[2, 3]), &t(&[4, 5]), None).is_err());
     assert!(batch_norm(&t(&[1, 3, 1]), &t(&[3]), &t(&[3]), 0., Activation::Relu).is_err());
     assert!(batch_norm(&t(&[2, 3, 1]), &t(&[2]), &t(&[3]), 0., Activation::Relu).is_err());
@@ -215,7 +223,7 @@ fn an_empty_batch_gives_an_empty_result() {
             groups,
             ..Default::default()
         };
-        assert_eq!(conv2d(&x, &w, &config).unwrap().dims(), [0, 2, 2, 2]);
+        assert_eq!(conv2d(&x, &w, None, &config).unwrap().dims(), [0, 2, 2, 2]);
     }
 }
 

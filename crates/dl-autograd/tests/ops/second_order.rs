@@ -33,8 +33,21 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 10] = [
+const PROMISED: [&str; 23] = [
+    "cross_entropy",
+    "activation",
+    "sigmoid",
+    "tanh",
+    "silu",
+    "gelu",
+    "layer_norm",
+    "rms_norm",
+    "softmax",
+    "log_softmax",
+    "embedding",
+    "conv1d",
     "conv2d",
+    "conv_transpose",
     "depthwise",
     "batch_norm",
     "linear",

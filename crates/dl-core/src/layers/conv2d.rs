@@ -71,9 +71,7 @@ pub struct Conv2d {
 /// A convolution; an error if `groups` does not divide both channel counts.
 pub fn conv2d(c_in: usize, c_out: usize, options: Conv2dOptions, vb: VarBuilder) -> Result<Conv2d> {
     let groups = options.groups;
-    if !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) || groups == 0 {
-        candle_core::bail!("{groups} groups do not divide {c_in} input and {c_out} output channels")
-    }
+    check_groups(c_in, c_out, groups)?;
     let shape = (c_out, c_in / groups, options.kernel.0, options.kernel.1);
     let init = uniform(shape.1 * shape.2 * shape.3);
     let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
@@ -82,6 +80,13 @@ pub fn conv2d(c_in: usize, c_out: usize, options: Conv2dOptions, vb: VarBuilder)
         bias: bias.transpose()?,
         options,
     })
+}
+
+pub(super) fn check_groups(c_in: usize, c_out: usize, groups: usize) -> Result<()> {
+    if !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) || groups == 0 {
+        candle_core::bail!("{groups} groups do not divide {c_in} input and {c_out} output channels")
+    }
+    Ok(())
 }
 
 impl Conv2d {
@@ -103,10 +108,6 @@ impl Module for Conv2d {
             dilation: self.options.dilation,
             groups: self.options.groups,
         };
-        let y = dl_autograd::conv2d(x, &self.weight, &config)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
-            None => Ok(y),
-        }
+        dl_autograd::conv2d(x, &self.weight, self.bias.as_ref(), &config)
     }
 }

@@ -7,7 +7,9 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::conv2d::Conv2dConfig;
 use super::geometry::Geometry;
+use super::padding::Padding2d;
 
 pub(super) fn conv2d(x: &Tensor, weight: &Tensor, g: &Geometry) -> Result<Tensor> {
     let taps = taps(x, g)?;
@@ -16,6 +18,61 @@ pub(super) fn conv2d(x: &Tensor, weight: &Tensor, g: &Geometry) -> Result<Tensor
     } else {
         grouped(&taps, weight, g)
     }
+}
+
+/// The convolution of the input with zeros between its elements, by the kernel turned around, with
+/// every output that a tap reaches; of these the padding is cut off.
+pub(super) fn conv_transpose2d(x: &Tensor, weight: &Tensor, g: &Geometry) -> Result<Tensor> {
+    let (s, d, cut) = (g.config.stride, g.config.dilation, g.config.padding);
+    let x = spread(&spread(x, 2, s.0)?, 3, s.1)?;
+    let weight = turned(weight, g)?;
+    let reach = (d.0 * (g.kernel.0 - 1), d.1 * (g.kernel.1 - 1));
+    let (h, w) = (x.dim(2)?, x.dim(3)?);
+    let config = Conv2dConfig {
+        padding: Padding2d {
+            top: reach.0,
+            bottom: (g.padded().0).saturating_sub(h),
+            left: reach.1,
+            right: (g.padded().1).saturating_sub(w),
+        },
+        dilation: d,
+        groups: g.config.groups,
+        ..Default::default()
+    };
+    let shape = [g.batch, g.c_out, h, w];
+    let full = Geometry::new("conv_transpose2d", shape, dims(&weight)?, &config)?;
+    conv2d(&x, &weight, &full)?
+        .narrow(2, cut.top, g.input.0)?
+        .narrow(3, cut.left, g.input.1)
+}
+
+/// `step - 1` zeros between neighbours along `dim`.
+fn spread(x: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
+    let size = x.dim(dim)?;
+    if step == 1 {
+        return Ok(x.clone());
+    }
+    let mut shape = x.dims().to_vec();
+    shape[dim] = size * step;
+    x.unsqueeze(dim + 1)?
+        .pad_with_zeros(dim + 1, 0, step - 1)?
+        .reshape(shape)?
+        .narrow(dim, 0, (size - 1) * step + 1)
+}
+
+/// `(c_out, c_in / groups, k_h, k_w)` with channels exchanged and taps in reverse.
+fn turned(weight: &Tensor, g: &Geometry) -> Result<Tensor> {
+    let (groups, (k_h, k_w)) = (g.config.groups, g.kernel);
+    let (rows, cols) = (g.c_out / groups, g.c_in / groups);
+    weight
+        .reshape((groups, rows, cols, k_h * k_w))?
+        .flip(&[3])?
+        .transpose(1, 2)?
+        .reshape((g.c_in, rows, k_h, k_w))
+}
+
+fn dims(x: &Tensor) -> Result<[usize; 4]> {
+    x.dims4().map(|(a, b, c, d)| [a, b, c, d])
 }
 
 /// For each tap `(n, c_in, h', w')`: what it reads for every output.

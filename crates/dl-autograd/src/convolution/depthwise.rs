@@ -15,6 +15,7 @@
 
 use rayon::prelude::*;
 
+use super::bias::{Affine, start};
 use super::geometry::Geometry;
 use crate::simd::{Kernel, Scalar, dispatch};
 
@@ -123,7 +124,7 @@ impl Phases {
     }
 }
 
-pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
+pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
     let starts: Vec<usize> = phases
         .taps
@@ -132,6 +133,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
         .collect();
     let mut y = vec![T::zero(); g.batch * g.c_out * g.pixels_out()];
     if y.is_empty() || x.is_empty() {
+        start(&mut y, affine.bias, g.pixels_out());
         return y;
     }
     y.par_chunks_mut(g.pixels_out())
@@ -141,12 +143,13 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
             || (phases.buffer(g), vec![T::zero(); phases.outputs]),
             |(split, wide), (i, (y, x))| {
                 phases.split(g, x, split);
-                let weights = &w[i % g.c_in * taps..][..taps];
+                let channel = i % g.c_in;
                 dispatch(Correlate {
                     out: wide,
                     from: split,
                     starts: &starts,
-                    weights,
+                    weights: &affine.weight[channel * taps..][..taps],
+                    bias: affine.start(channel),
                 });
                 phases.narrow(g, wide, y);
             },
@@ -154,10 +157,11 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
     y
 }
 
-pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
+pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
     let mut dx = vec![T::zero(); g.batch * g.c_in * g.pixels_in()];
     if dx.is_empty() || dy.is_empty() {
+        start(&mut dx, affine.bias, g.pixels_in());
         return dx;
     }
     // Zeros in front and behind, so that every tap reads inside the buffer.
@@ -169,14 +173,16 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
             || (phases.buffer(g), vec![T::zero(); padded]),
             |(split, wide), (i, (dx, dy))| {
                 phases.widen(g, dy, &mut wide[phases.reach..]);
-                grad_phases(&phases, wide, &w[i % g.c_in * taps..][..taps], split);
+                let channel = i % g.c_in;
+                let weights = &affine.weight[channel * taps..][..taps];
+                grad_phases(&phases, wide, weights, affine.start(channel), split);
                 phases.join(g, split, dx);
             },
         );
     dx
 }
 
-fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], split: &mut [T]) {
+fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], bias: T, split: &mut [T]) {
     for (phase, out) in split.chunks_exact_mut(phases.len).enumerate() {
         let of_phase = || {
             phases
@@ -192,6 +198,7 @@ fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], split: &mut [T])
             from: wide,
             starts: &starts,
             weights: &weights,
+            bias,
         });
     }
 }
@@ -230,19 +237,20 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
     dw
 }
 
-/// `out[i] = Σ_t weights[t] · from[starts[t] + i]`, a tile of registers at a time.
+/// `out[i] = bias + Σ_t weights[t] · from[starts[t] + i]`, a tile of registers at a time.
 struct Correlate<'a, T> {
     out: &'a mut [T],
     from: &'a [T],
     starts: &'a [usize],
     weights: &'a [T],
+    bias: T,
 }
 
 impl<T: Scalar> Correlate<'_, T> {
     /// `N` outputs from `first` on stay in registers over all taps.
     #[inline(always)]
     fn tile<const N: usize, const FMA: bool>(&mut self, first: usize) {
-        let mut sums = [T::zero(); N];
+        let mut sums = [self.bias; N];
         for (&start, &w) in self.starts.iter().zip(self.weights) {
             let from = &self.from[start + first..][..N];
             for lane in 0..N {

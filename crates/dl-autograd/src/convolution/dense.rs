@@ -8,6 +8,7 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::bias::{Affine, start};
 use super::geometry::Geometry;
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::Scalar;
@@ -45,6 +46,11 @@ impl<'a> Plan<'a> {
     fn weight_of<'w, T>(&self, w: &'w [T], group: usize) -> &'w [T] {
         let size = self.c_out * self.rows();
         &w[group * size..][..size]
+    }
+
+    /// The part of a group in the bias of the outputs.
+    fn bias_of<'b, T>(&self, bias: Option<&'b [T]>, group: usize) -> Option<&'b [T]> {
+        bias.map(|bias| &bias[group * self.c_out..][..self.c_out])
     }
 
     fn images_in<T>(&self, chunk: &[T]) -> usize {
@@ -109,11 +115,12 @@ impl<'a> Plan<'a> {
     }
 }
 
-pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
+pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let plan = Plan::new(g);
     let mut y = vec![T::zero(); g.batch * g.c_out * g.pixels_out()];
     let (image_in, image_out) = (g.c_in * g.pixels_in(), g.c_out * g.pixels_out());
     if y.is_empty() || x.is_empty() {
+        start(&mut y, affine.bias, g.pixels_out());
         return y;
     }
     y.par_chunks_mut(plan.images * image_out)
@@ -122,7 +129,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
             || (vec![], vec![]),
             |(columns, product), (y, x)| {
                 for group in 0..g.config.groups {
-                    forward_group(&plan, group, x, w, y, columns, product);
+                    forward_group(&plan, group, x, affine, y, columns, product);
                 }
             },
         );
@@ -133,7 +140,7 @@ fn forward_group<T: Scalar>(
     plan: &Plan,
     group: usize,
     x: &[T],
-    w: &[T],
+    affine: Affine<T>,
     y: &mut [T],
     columns: &mut Vec<T>,
     product: &mut Vec<T>,
@@ -144,30 +151,27 @@ fn forward_group<T: Scalar>(
         Matrix::new(plan.rows(), width),
     );
     let weight = (
-        plan.weight_of(w, group),
+        plan.weight_of(affine.weight, group),
         Matrix::new(plan.c_out, plan.rows()),
     );
-    let size = plan.c_out * width;
+    let (size, bias) = (plan.c_out * width, plan.bias_of(affine.bias, group));
     if plan.images_in(x) == 1 {
         let y = &mut y[group * size..][..size];
-        return matmul(y, weight, columns, Write::Overwrite, Parallelism::None);
+        let mode = start(y, bias, width);
+        return matmul(y, weight, columns, mode, Parallelism::None);
     }
     product.resize(size, T::zero());
-    matmul(
-        product,
-        weight,
-        columns,
-        Write::Overwrite,
-        Parallelism::None,
-    );
+    let mode = start(product, bias, width);
+    matmul(product, weight, columns, mode, Parallelism::None);
     plan.scatter(product, group, y);
 }
 
-pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
+pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
     let plan = Plan::new(g);
     let mut dx = vec![T::zero(); g.batch * g.c_in * g.pixels_in()];
     let (image_in, image_out) = (g.c_in * g.pixels_in(), g.c_out * g.pixels_out());
     if dx.is_empty() || dy.is_empty() {
+        start(&mut dx, affine.bias, g.pixels_in());
         return dx;
     }
     dx.par_chunks_mut(plan.images * image_in)
@@ -175,8 +179,9 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
         .for_each_init(
             || (vec![], vec![]),
             |(gathered, columns), (dx, dy)| {
+                start(dx, affine.bias, g.pixels_in());
                 for group in 0..g.config.groups {
-                    grad_input_group(&plan, group, dy, w, dx, gathered, columns);
+                    grad_input_group(&plan, group, dy, affine, dx, gathered, columns);
                 }
             },
         );
@@ -187,7 +192,7 @@ fn grad_input_group<T: Scalar>(
     plan: &Plan,
     group: usize,
     dy: &[T],
-    w: &[T],
+    affine: Affine<T>,
     dx: &mut [T],
     gathered: &mut Vec<T>,
     columns: &mut Vec<T>,
@@ -198,13 +203,17 @@ fn grad_input_group<T: Scalar>(
         Matrix::new(plan.c_out, width),
     );
     let weight = (
-        plan.weight_of(w, group),
+        plan.weight_of(affine.weight, group),
         Matrix::new(plan.c_out, plan.rows()).t(),
     );
     if plan.g.is_pointwise() && plan.images_in(dx) == 1 {
         let size = plan.c_in * plan.g.pixels_in();
         let dx = &mut dx[group * size..][..size];
-        return matmul(dx, weight, dy, Write::Overwrite, Parallelism::None);
+        let mode = match affine.bias {
+            Some(_) => Write::Add,
+            None => Write::Overwrite,
+        };
+        return matmul(dx, weight, dy, mode, Parallelism::None);
     }
     columns.resize(plan.rows() * width, T::zero());
     matmul(columns, weight, dy, Write::Overwrite, Parallelism::None);
