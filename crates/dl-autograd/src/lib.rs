@@ -24,7 +24,7 @@
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
 //! | residual sums, the sum of a loss | [`add`], [`sum`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
-//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`mul`], [`scale`] |
+//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`mul`], [`scale`] |
 //! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
 //! | a segment computed again in backward | [`checkpoint`](checkpoint()), [`is_recomputing`] |
 //! | a hook on a gradient, no graph at all | [`on_grad`](on_grad()), [`no_grad`](no_grad()) |
@@ -94,4 +94,4 @@ pub use rope::{rope, rope_frequencies, rope_interleaved};
 pub use softmax::{log_softmax, softmax};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
-pub use view::{flatten_from, mul, reshape, scale, transpose};
+pub use view::{flatten_from, mul, narrow, reshape, scale, transpose};
