@@ -26,7 +26,7 @@
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
 //! | residual sums, the sum of a loss | [`add`], [`sum`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
-//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`mul`], [`scale`] |
+//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`mul`], [`scale`] |
 //! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
 //! | a segment computed again in backward | [`checkpoint`](checkpoint()), [`is_recomputing`] |
 //! | a hook on a gradient, no graph at all | [`on_grad`](on_grad()), [`no_grad`](no_grad()) |
@@ -105,5 +105,5 @@ pub use softmax::{log_softmax, softmax};
 pub use spectral_norm::{power_iteration, spectral_norm};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
-pub use view::{flatten_from, mul, reshape, scale, transpose};
+pub use view::{flatten_from, mul, narrow, reshape, scale, transpose};
 pub use weight_norm::weight_norm;

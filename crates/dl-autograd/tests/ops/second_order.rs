@@ -33,7 +33,7 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 28] = [
+const PROMISED: [&str; 29] = [
     "cross_entropy",
     "activation",
     "sigmoid",
@@ -60,6 +60,7 @@ const PROMISED: [&str; 28] = [
     "global_avg_pool",
     "dropout",
     "add",
+    "narrow",
     "rope",
     "sum",
 ];

@@ -1,5 +1,6 @@
 //! Layers on the differentiable ops of `dl-autograd`, with PyTorch's parameter names and initialisation.
 
+mod attention_mask;
 mod batch_norm;
 mod conv1d;
 mod conv2d;
@@ -9,12 +10,19 @@ mod dropout;
 mod embedding;
 mod group_norm;
 mod instance_norm;
+mod kv_cache;
 mod layer_norm;
 mod linear;
+mod multihead_attention;
+mod positions;
 mod rms_norm;
 mod spectral_norm;
+mod transformer;
+mod transformer_decoder;
+mod transformer_encoder;
 mod weight_norm;
 
+pub use attention_mask::AttentionMask;
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use conv_transpose1d::{ConvTranspose1d, ConvTranspose1dOptions, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOptions, conv_transpose2d};
@@ -24,8 +32,18 @@ pub use dropout::Dropout;
 pub use embedding::{Embedding, embedding};
 pub use group_norm::{GroupNorm, GroupNormConfig, group_norm};
 pub use instance_norm::{InstanceNorm, InstanceNormConfig, instance_norm};
+pub use kv_cache::KvCache;
 pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
 pub use linear::{Linear, linear, linear_no_bias};
+pub use multihead_attention::{MultiheadAttention, MultiheadAttentionConfig, multihead_attention};
+pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions, learned_positions};
 pub use rms_norm::{RmsNorm, RmsNormConfig, rms_norm};
 pub use spectral_norm::{SpectralNorm, SpectralNormConfig, spectral_norm};
+pub use transformer::{FeedForwardActivation, TransformerConfig};
+pub use transformer_decoder::{
+    TransformerDecoder, TransformerDecoderLayer, transformer_decoder, transformer_decoder_layer,
+};
+pub use transformer_encoder::{
+    TransformerEncoder, TransformerEncoderLayer, transformer_encoder, transformer_encoder_layer,
+};
 pub use weight_norm::{WeightNorm, weight_norm};
