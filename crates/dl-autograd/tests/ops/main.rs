@@ -8,6 +8,7 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod indexing;
 mod pytorch;
 mod random_shapes;
 mod second_order;
@@ -30,6 +31,7 @@ fn cases() -> Vec<Case> {
         attention::cases,
         basics::cases,
         convolution::cases,
+        indexing::cases,
         transformer::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
