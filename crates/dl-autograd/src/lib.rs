@@ -12,7 +12,9 @@
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
-//! | pooling | [`global_avg_pool`] |
+//! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
+//! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
+//! | padding | [`pad`](pad()) |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
@@ -40,13 +42,18 @@ mod global_avg_pool;
 mod grad;
 mod gradcheck;
 mod host;
+mod interpolate;
 mod linear;
 mod many_inputs;
 mod matmul;
 mod no_grad;
 mod on_grad;
+mod pad;
+mod pixel_shuffle;
+mod pool;
 mod rng;
 mod rng_scope;
+mod separable;
 mod simd;
 mod sum;
 mod tape;
@@ -63,9 +70,17 @@ pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
+pub use interpolate::{Interpolation, interpolate, interpolate_by};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
+pub use pad::{PadMode, pad};
+pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
+pub use pool::{
+    AvgPool1dConfig, AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig, adaptive_avg_pool1d,
+    adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d, avg_pool2d,
+    max_pool1d, max_pool2d,
+};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use sum::{add, sum};

@@ -6,7 +6,10 @@
 mod basics;
 mod case;
 mod engine;
+mod padding;
+mod pooling;
 mod pytorch;
+mod resampling;
 mod second_order;
 
 use candle_core::backprop::GradStore;
@@ -22,7 +25,12 @@ use dl_autograd::{
 const TOLERANCE: f64 = 1e-7;
 
 fn cases() -> Vec<Case> {
-    let families: [fn() -> Vec<Case>; _] = [basics::cases];
+    let families: [fn() -> Vec<Case>; _] = [
+        basics::cases,
+        padding::cases,
+        pooling::cases,
+        resampling::cases,
+    ];
     families.into_iter().flat_map(|family| family()).collect()
 }
 
