@@ -326,28 +326,36 @@ struct Scan<'a> {
     columns: &'a Axis,
     /// The first column of each window.
     first: Vec<u32>,
-    /// Windows that have their `k`-th column in the image, and that column of the first of them.
-    spans: Option<(usize, Vec<(usize, usize, usize)>)>,
+    /// The stride and the elements of regular windows.
+    regular: Option<(usize, Vec<Span>)>,
+}
+
+/// The windows `lo..hi` have their `k`-th column in the image, the first of them at column `from`.
+struct Span {
+    lo: usize,
+    hi: usize,
+    from: usize,
 }
 
 impl<'a> Scan<'a> {
     fn new(rows: &'a Axis, columns: &'a Axis) -> Self {
-        let spans = columns.window.map(|window| {
+        let spans = |window: Window| {
             let span = |k| {
                 let (lo, hi) = window.span(k, columns.size, columns.elements.len());
-                (lo, hi, lo * window.stride + k * window.dilation)
+                let from = lo * window.stride + k * window.dilation;
+                (lo < hi).then(|| Span {
+                    lo,
+                    hi,
+                    from: from - window.padding,
+                })
             };
-            let inside = |&(lo, hi, from): &(usize, usize, usize)| {
-                (lo < hi).then(|| (lo, hi, from - window.padding))
-            };
-            let spans: Vec<_> = (0..window.kernel).map(span).collect();
-            (window.stride, spans.iter().filter_map(inside).collect())
-        });
+            (0..window.kernel).filter_map(span).collect()
+        };
         Self {
             rows,
             columns,
             first: columns.elements.iter().map(|e| e[0] as u32).collect(),
-            spans,
+            regular: columns.window.map(|w| (w.stride, spans(w))),
         }
     }
 }
@@ -373,7 +381,7 @@ impl<T: Scalar> Kernel for Plane<'_, T> {
             }
             for &row in rows {
                 let x = &self.x[row * w..][..w];
-                match &scan.spans {
+                match &scan.regular {
                     Some((stride, spans)) => regular(x, row * w, y, at, *stride, spans),
                     None => adaptive(x, row * w, y, at, &scan.columns.elements),
                 }
@@ -390,9 +398,9 @@ fn regular<T: Scalar>(
     y: &mut [T],
     at: &mut [u32],
     stride: usize,
-    spans: &[(usize, usize, usize)],
+    spans: &[Span],
 ) {
-    for &(lo, hi, from) in spans {
+    for &Span { lo, hi, from } in spans {
         let (y, at) = (&mut y[lo..hi], &mut at[lo..hi]);
         let (x, place) = (&x[from..], (start + from) as u32);
         match stride {
