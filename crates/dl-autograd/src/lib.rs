@@ -18,7 +18,9 @@
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
-//! | pooling | [`global_avg_pool`] |
+//! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
+//! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
+//! | padding | [`pad`](pad()) |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
@@ -50,16 +52,21 @@ mod global_avg_pool;
 mod grad;
 mod gradcheck;
 mod host;
+mod interpolate;
 mod layer_norm;
 mod linear;
 mod many_inputs;
 mod matmul;
 mod no_grad;
 mod on_grad;
+mod pad;
+mod pixel_shuffle;
 mod pointwise;
+mod pool;
 mod rng;
 mod rng_scope;
 mod rope;
+mod separable;
 mod simd;
 mod softmax;
 mod sum;
@@ -83,11 +90,19 @@ pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
+pub use interpolate::{Interpolation, interpolate, interpolate_by};
 pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
+pub use pad::{PadMode, pad};
+pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
 pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
+pub use pool::{
+    AvgPool1dConfig, AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig, adaptive_avg_pool1d,
+    adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d, avg_pool2d,
+    max_pool1d, max_pool2d,
+};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};

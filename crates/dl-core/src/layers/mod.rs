@@ -12,7 +12,9 @@ mod kv_cache;
 mod layer_norm;
 mod linear;
 mod multihead_attention;
+mod pool;
 mod positions;
+mod resize;
 mod transformer;
 mod transformer_decoder;
 mod transformer_encoder;
@@ -29,11 +31,17 @@ pub use kv_cache::KvCache;
 pub use layer_norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use multihead_attention::{MultiheadAttention, MultiheadAttentionConfig, multihead_attention};
+pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions, learned_positions};
+pub use resize::{Pad, PixelShuffle, PixelUnshuffle, Upsample};
 pub use transformer::{FeedForwardActivation, TransformerConfig};
 pub use transformer_decoder::{
     TransformerDecoder, TransformerDecoderLayer, transformer_decoder, transformer_decoder_layer,
 };
 pub use transformer_encoder::{
     TransformerEncoder, TransformerEncoderLayer, transformer_encoder, transformer_encoder_layer,
+};
+
+pub use dl_autograd::{
+    AvgPool1dConfig, AvgPool2dConfig, Interpolation, MaxPool1dConfig, MaxPool2dConfig, PadMode,
 };
