@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::host::if_tracked;
 use crate::many_inputs::CustomOpN;
-use crate::split::narrow;
 use crate::tape::{apply_n, differentiable};
+use crate::view::narrow;
 
 /// The tensors one after the other along a dimension, as `torch.cat`.
 ///

@@ -9,31 +9,8 @@ use candle_core::{
 };
 
 use crate::no_grad::operand;
-use crate::tape::{apply1, apply2, candle_op};
+use crate::tape::{apply1, apply2};
 use crate::view::reshape;
-
-/// The elements `start .. start + len` of one dimension, as candle's `narrow`, followed by the
-/// [`Tape`](crate::Tape).
-///
-/// A view without a copy. Its gradient has the size of `x`, so several slices of one tensor are
-/// cheaper by [`split`].
-///
-/// ```
-/// use candle_core::{Device, Tensor};
-/// let x = Tensor::new(&[[1f32, 2., 3.]], &Device::Cpu)?;
-/// assert_eq!(dl_autograd::narrow(&x, 1, 1, 2)?.to_vec2::<f32>()?, [[2., 3.]]);
-/// # Ok::<(), candle_core::Error>(())
-/// ```
-pub fn narrow(x: &Tensor, dim: usize, start: usize, len: usize) -> Result<Tensor> {
-    candle_op(
-        &[x],
-        |x| x[0].narrow(dim, start, len),
-        move |x, _, dy| {
-            let behind = x[0].dim(dim)? - start - len;
-            Ok(vec![Some(dy.pad_with_zeros(dim, start, behind)?)])
-        },
-    )
-}
 
 /// `x` cut into slices of the given sizes along one dimension, as `torch.split`.
 ///

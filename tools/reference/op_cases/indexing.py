@@ -24,7 +24,7 @@ def chunk(x):
 WHOLE = (torch.arange(15) % 5 - 1.0).double().view(3, 5)
 
 CASES = {
-    "narrow": ([(3, 5)], lambda x: x.narrow(1, 1, 3)),
+    "narrow of the second": ([(3, 5)], lambda x: x.narrow(1, 1, 3)),
     "narrow of the first": ([(5, 3)], lambda x: x.narrow(0, 3, 2)),
     "split": ([(2, 6, 3)], split),
     "split of a transposed input": ([(6, 2)], lambda x: x.T.split([3, 3], 1)[0] * x.T.split([3, 3], 1)[1]),

@@ -64,7 +64,9 @@ pub fn cases() -> Vec<Case> {
 
 fn slices() -> Vec<Case> {
     vec![
-        case("narrow", &[&[3, 5]], |t| narrow(&t[0], 1, 1, 3)),
+        case("narrow of the second", &[&[3, 5]], |t| {
+            narrow(&t[0], 1, 1, 3)
+        }),
         case("narrow of the first", &[&[5, 3]], |t| {
             narrow(&t[0], 0, 3, 2)
         }),

@@ -9,8 +9,11 @@ mod case;
 mod convolution;
 mod engine;
 mod indexing;
+mod padding;
+mod pooling;
 mod pytorch;
 mod random_shapes;
+mod resampling;
 mod second_order;
 mod transformer;
 
@@ -33,6 +36,9 @@ fn cases() -> Vec<Case> {
         convolution::cases,
         indexing::cases,
         transformer::cases,
+        padding::cases,
+        pooling::cases,
+        resampling::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }
