@@ -8,6 +8,7 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod indexing;
 mod padding;
 mod pooling;
 mod pytorch;
@@ -33,6 +34,7 @@ fn cases() -> Vec<Case> {
         attention::cases,
         basics::cases,
         convolution::cases,
+        indexing::cases,
         transformer::cases,
         padding::cases,
         pooling::cases,
