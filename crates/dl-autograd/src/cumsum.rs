@@ -73,13 +73,13 @@ impl CumSum {
 
 fn sum_forwards<T: Scalar>(x: &mut [T], inner: usize) {
     for i in inner..x.len() {
-        x[i] = x[i] + x[i - inner];
+        x[i] += x[i - inner];
     }
 }
 
 fn sum_backwards<T: Scalar>(x: &mut [T], inner: usize) {
     for i in (inner..x.len()).rev() {
-        x[i - inner] = x[i - inner] + x[i];
+        x[i - inner] += x[i];
     }
 }
 
