@@ -8,9 +8,13 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod indexing;
 mod normalisation;
+mod padding;
+mod pooling;
 mod pytorch;
 mod random_shapes;
+mod resampling;
 mod second_order;
 mod transformer;
 
@@ -31,8 +35,12 @@ fn cases() -> Vec<Case> {
         attention::cases,
         basics::cases,
         convolution::cases,
+        indexing::cases,
         transformer::cases,
         normalisation::cases,
+        padding::cases,
+        pooling::cases,
+        resampling::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }

@@ -14,7 +14,9 @@ mod kv_cache;
 mod layer_norm;
 mod linear;
 mod multihead_attention;
+mod pool;
 mod positions;
+mod resize;
 mod rms_norm;
 mod spectral_norm;
 mod transformer;
@@ -36,7 +38,9 @@ pub use kv_cache::KvCache;
 pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use multihead_attention::{MultiheadAttention, MultiheadAttentionConfig, multihead_attention};
+pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions, learned_positions};
+pub use resize::{Pad, PixelShuffle, PixelUnshuffle, Upsample};
 pub use rms_norm::{RmsNorm, RmsNormConfig, rms_norm};
 pub use spectral_norm::{SpectralNorm, SpectralNormConfig, spectral_norm};
 pub use transformer::{FeedForwardActivation, TransformerConfig};
@@ -47,3 +51,7 @@ pub use transformer_encoder::{
     TransformerEncoder, TransformerEncoderLayer, transformer_encoder, transformer_encoder_layer,
 };
 pub use weight_norm::{WeightNorm, weight_norm};
+
+pub use dl_autograd::{
+    AvgPool1dConfig, AvgPool2dConfig, Interpolation, MaxPool1dConfig, MaxPool2dConfig, PadMode,
+};
