@@ -9,6 +9,7 @@ mod case;
 mod convolution;
 mod engine;
 mod indexing;
+mod normalisation;
 mod padding;
 mod pooling;
 mod pytorch;
@@ -36,6 +37,7 @@ fn cases() -> Vec<Case> {
         convolution::cases,
         indexing::cases,
         transformer::cases,
+        normalisation::cases,
         padding::cases,
         pooling::cases,
         resampling::cases,

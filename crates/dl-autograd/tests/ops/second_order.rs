@@ -33,7 +33,7 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 24] = [
+const PROMISED: [&str; 29] = [
     "cross_entropy",
     "activation",
     "sigmoid",
@@ -42,6 +42,11 @@ const PROMISED: [&str; 24] = [
     "gelu",
     "layer_norm",
     "rms_norm",
+    "add_layer_norm",
+    "group_norm",
+    "instance_norm",
+    "weight_norm",
+    "spectral_norm",
     "softmax",
     "log_softmax",
     "embedding",
