@@ -276,31 +276,9 @@ impl RunFolder {
         self.put(name, text.as_bytes())
     }
 
-    /// Writes a sibling, syncs and renames it, so that the name never shows half a file.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.path(name);
-        let write = || -> std::io::Result<()> {
-            let mut file = readable().tempfile_in(&self.path)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| self.unwritable(name))
+        dl_files::replace(self.path(name), bytes).with_context(|| self.unwritable(name))
     }
-}
-
-/// Temporary files are for their owner alone; these become results, which others may read.
-fn readable() -> tempfile::Builder<'static, 'static> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mut builder = tempfile::Builder::new();
-        builder.permissions(fs::Permissions::from_mode(0o666));
-        builder
-    }
-    #[cfg(not(unix))]
-    tempfile::Builder::new()
 }
 
 /// Makes the first folder under `runs/` that is not there; no two programs get the same.

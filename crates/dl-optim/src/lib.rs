@@ -27,7 +27,6 @@
 //! | `cuda` | candle's CUDA backend |
 //! | `metal` | candle's Metal backend |
 
-mod atomic_file;
 mod clip;
 mod ema;
 mod error;
