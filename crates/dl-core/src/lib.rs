@@ -3,6 +3,7 @@
 //! | what | where |
 //! |---|---|
 //! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
+//! | initialisations by name pattern | [`init`] |
 //! | dense, convolution, batch norm, dropout | [`layers`] |
 //! | cross-entropy and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |
@@ -16,6 +17,7 @@
 //! | `cuda`, `metal` | candle's backend of that name |
 
 pub mod data;
+pub mod init;
 pub mod layers;
 pub mod losses;
 pub mod metrics;
