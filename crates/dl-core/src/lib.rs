@@ -4,12 +4,13 @@
 //! |---|---|
 //! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
 //! | initialisations by name pattern | [`init`] |
-//! | dense, convolution, batch norm, dropout | [`layers`] |
+//! | dense, convolution, norms, dropout, containers | [`layers`] |
 //! | cross-entropy and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |
-//! | the loop, evaluation, callbacks | [`train`] |
+//! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
+//! | the loop, evaluation, callbacks, gradients by name | [`train`] |
 //! | curves and confusion matrices as SVG | [`plot`] |
 //!
 //! | feature | what it turns on |
@@ -23,9 +24,10 @@ pub mod losses;
 pub mod metrics;
 pub mod models;
 pub mod plot;
-
+pub mod summary;
 pub mod train;
 
 mod params;
+mod text_table;
 
 pub use params::Params;

@@ -49,6 +49,7 @@ impl Default for BatchNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
+    name: String,
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -60,6 +61,7 @@ pub struct BatchNorm {
 pub fn batch_norm(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> Result<BatchNorm> {
     let get = |name, value| vb.get_with_hints(channels, name, Init::Const(value));
     Ok(BatchNorm {
+        name: vb.prefix(),
         weight: get("weight", 1.)?,
         bias: get("bias", 0.)?,
         running_mean: get("running_mean", 0.)?,
@@ -111,6 +113,7 @@ mod tests {
     use super::*;
     use crate::Params;
     use candle_core::Device;
+use crate::summary;
 
     #[test]
     fn a_frozen_layer_keeps_its_running_statistics_in_training() {

@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
+use crate::summary;
+
 /// Normalises each row of `(…, d)` to mean 0 and variance 1, then scales and shifts it.
 ///
 /// Weights `weight (d,)`, ones at first, and `bias (d,)`, zeros at first. candle's own layer of this
@@ -20,6 +22,7 @@ use candle_nn::{Init, Module, VarBuilder};
 /// ```
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
+    name: String,
     weight: Tensor,
     bias: Tensor,
     eps: f64,
@@ -28,6 +31,7 @@ pub struct LayerNorm {
 /// Layer normalisation of rows of `dim`; PyTorch's `eps` is `1e-5`, BERT's `1e-12`.
 pub fn layer_norm(dim: usize, eps: f64, vb: VarBuilder) -> Result<LayerNorm> {
     Ok(LayerNorm {
+        name: vb.prefix(),
         weight: vb.get_with_hints(dim, "weight", Init::Const(1.))?,
         bias: vb.get_with_hints(dim, "bias", Init::Const(0.))?,
         eps,
@@ -36,7 +40,9 @@ pub fn layer_norm(dim: usize, eps: f64, vb: VarBuilder) -> Result<LayerNorm> {
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::layer_norm(x, &self.weight, &self.bias, self.eps)
+        let y = dl_autograd::layer_norm(x, &self.weight, &self.bias, self.eps)?;
+        summary::record(&self.name, "LayerNorm", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -54,6 +60,7 @@ impl Module for LayerNorm {
 /// ```
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
+    name: String,
     weight: Tensor,
     eps: f64,
 }
@@ -61,6 +68,7 @@ pub struct RmsNorm {
 /// RMS normalisation of rows of `dim`; Llama's `eps` is `1e-6`.
 pub fn rms_norm(dim: usize, eps: f64, vb: VarBuilder) -> Result<RmsNorm> {
     Ok(RmsNorm {
+        name: vb.prefix(),
         weight: vb.get_with_hints(dim, "weight", Init::Const(1.))?,
         eps,
     })
@@ -68,6 +76,8 @@ pub fn rms_norm(dim: usize, eps: f64, vb: VarBuilder) -> Result<RmsNorm> {
 
 impl Module for RmsNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::rms_norm(x, &self.weight, self.eps)
+        let y = dl_autograd::rms_norm(x, &self.weight, self.eps)?;
+        summary::record(&self.name, "RmsNorm", &y, || 0);
+        Ok(y)
     }
 }
