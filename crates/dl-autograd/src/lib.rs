@@ -18,13 +18,15 @@
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
-//! | pooling | [`global_avg_pool`] |
+//! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
+//! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
+//! | padding | [`pad`](pad()) |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
 //! | residual sums, the sum of a loss | [`add`], [`sum`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
-//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`mul`], [`scale`] |
+//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`mul`], [`scale`] |
 //! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
 //! | a segment computed again in backward | [`checkpoint`](checkpoint()), [`is_recomputing`] |
 //! | a hook on a gradient, no graph at all | [`on_grad`](on_grad()), [`no_grad`](no_grad()) |
@@ -50,16 +52,21 @@ mod global_avg_pool;
 mod grad;
 mod gradcheck;
 mod host;
+mod interpolate;
 mod layer_norm;
 mod linear;
 mod many_inputs;
 mod matmul;
 mod no_grad;
 mod on_grad;
+mod pad;
+mod pixel_shuffle;
 mod pointwise;
+mod pool;
 mod rng;
 mod rng_scope;
 mod rope;
+mod separable;
 mod simd;
 mod softmax;
 mod sum;
@@ -83,15 +90,23 @@ pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
+pub use interpolate::{Interpolation, interpolate, interpolate_by};
 pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::linear;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
+pub use pad::{PadMode, pad};
+pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
 pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
+pub use pool::{
+    AvgPool1dConfig, AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig, adaptive_avg_pool1d,
+    adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d, avg_pool2d,
+    max_pool1d, max_pool2d,
+};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
 pub use softmax::{log_softmax, softmax};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
-pub use view::{flatten_from, mul, reshape, scale, transpose};
+pub use view::{flatten_from, mul, narrow, reshape, scale, transpose};

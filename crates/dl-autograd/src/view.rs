@@ -134,3 +134,32 @@ pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
         |x, _, dy| Ok(vec![Some(dy.to_dtype(x[0].dtype())?)]),
     )
 }
+
+/// `len` entries of a dimension from `start` on, as candle's `narrow`, followed by the
+/// [`Tape`](crate::Tape).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?;
+/// assert_eq!(dl_autograd::narrow(&x, 0, 1, 2)?.to_vec1::<f32>()?, [2., 3.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn narrow(x: &Tensor, dim: usize, start: usize, len: usize) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| x[0].narrow(dim, start, len),
+        move |x, _, dy| {
+            let rest = x[0].dim(dim)? - start - len;
+            Ok(vec![Some(pad(dy, dim, (start, rest))?)])
+        },
+    )
+}
+
+/// The adjoint of [`narrow`]: zeros before and after.
+fn pad(x: &Tensor, dim: usize, (before, after): (usize, usize)) -> Result<Tensor> {
+    candle_op(
+        &[x],
+        |x| x[0].pad_with_zeros(dim, before, after),
+        move |x, _, dy| Ok(vec![Some(narrow(dy, dim, before, x[0].dim(dim)?)?)]),
+    )
+}

@@ -1,4 +1,4 @@
-"""Attention and rotary positions."""
+"""Attention, rotary positions, part of a dimension."""
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,7 @@ CASES = {
     "attention of transposed views": ([(2, 3, 8), (2, 5, 8), (2, 5, 8)], of_views),
     "attention of one tensor": ([(4, 5, 3)], of_one),
     "attention of keys in columns": ([(2, 3, 4), (2, 4, 5), (2, 5, 1)], of_columns),
+    "narrow": ([(3, 5, 2)], lambda x: x.narrow(1, 1, 3)),
 }
 
 

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dl_autograd::{
-    AttentionOptions, Causal, Purpose, Rng, alibi_bias, alibi_slopes, composed, reshape, rope,
-    rope_frequencies, rope_interleaved, scaled_dot_product_attention, transpose,
+    AttentionOptions, Causal, Purpose, Rng, alibi_bias, alibi_slopes, composed, narrow, reshape,
+    rope, rope_frequencies, rope_interleaved, scaled_dot_product_attention, transpose,
 };
 
 use crate::case::{Case, case, inputs};
@@ -165,6 +165,7 @@ pub fn cases() -> Vec<Case> {
             },
         ),
     ];
+    cases.push(case("narrow", &[&[3, 5, 2]], |x| narrow(&x[0], 1, 1, 3)));
     type Rotation = fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>;
     for (names, op) in [
         (

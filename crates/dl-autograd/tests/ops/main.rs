@@ -8,8 +8,11 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod padding;
+mod pooling;
 mod pytorch;
 mod random_shapes;
+mod resampling;
 mod second_order;
 mod transformer;
 
@@ -31,6 +34,9 @@ fn cases() -> Vec<Case> {
         basics::cases,
         convolution::cases,
         transformer::cases,
+        padding::cases,
+        pooling::cases,
+        resampling::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }

@@ -33,7 +33,7 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 23] = [
+const PROMISED: [&str; 24] = [
     "cross_entropy",
     "activation",
     "sigmoid",
@@ -55,6 +55,7 @@ const PROMISED: [&str; 23] = [
     "global_avg_pool",
     "dropout",
     "add",
+    "narrow",
     "rope",
     "sum",
 ];

@@ -1,5 +1,6 @@
 //! Layers on the differentiable ops of `dl-autograd`, with PyTorch's parameter names and initialisation.
 
+mod attention_mask;
 mod batch_norm;
 mod conv1d;
 mod conv2d;
@@ -7,9 +8,18 @@ mod conv_transpose1d;
 mod conv_transpose2d;
 mod dropout;
 mod embedding;
+mod kv_cache;
 mod layer_norm;
 mod linear;
+mod multihead_attention;
+mod pool;
+mod positions;
+mod resize;
+mod transformer;
+mod transformer_decoder;
+mod transformer_encoder;
 
+pub use attention_mask::AttentionMask;
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use conv_transpose1d::{ConvTranspose1d, ConvTranspose1dOptions, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOptions, conv_transpose2d};
@@ -17,5 +27,21 @@ pub use conv1d::{Conv1d, Conv1dOptions, Padding1d, conv1d};
 pub use conv2d::{Conv2d, Conv2dOptions, Padding, conv2d};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, embedding};
+pub use kv_cache::KvCache;
 pub use layer_norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use linear::{Linear, linear, linear_no_bias};
+pub use multihead_attention::{MultiheadAttention, MultiheadAttentionConfig, multihead_attention};
+pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions, learned_positions};
+pub use resize::{Pad, PixelShuffle, PixelUnshuffle, Upsample};
+pub use transformer::{FeedForwardActivation, TransformerConfig};
+pub use transformer_decoder::{
+    TransformerDecoder, TransformerDecoderLayer, transformer_decoder, transformer_decoder_layer,
+};
+pub use transformer_encoder::{
+    TransformerEncoder, TransformerEncoderLayer, transformer_encoder, transformer_encoder_layer,
+};
+
+pub use dl_autograd::{
+    AvgPool1dConfig, AvgPool2dConfig, Interpolation, MaxPool1dConfig, MaxPool2dConfig, PadMode,
+};

@@ -1,0 +1,179 @@
+//! Pooling layers.
+
+use candle_core::{Result, Tensor};
+use candle_nn::Module;
+use dl_autograd::{AvgPool1dConfig, AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
+
+/// [`dl_autograd::max_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, h', w')`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::layers::MaxPool2d;
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = MaxPool2d::new(Default::default()).forward(&x)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [6.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxPool2d {
+    config: MaxPool2dConfig,
+}
+
+/// [`dl_autograd::max_pool1d`] as a layer: `(n, c, l)` → `(n, c, l')`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::layers::MaxPool1d;
+/// let x = Tensor::new(&[[[1f32, 2., 3.]]], &Device::Cpu)?;
+/// let y = MaxPool1d::new(Default::default()).forward(&x)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxPool1d {
+    config: MaxPool1dConfig,
+}
+
+/// [`dl_autograd::avg_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, h', w')`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::layers::AvgPool2d;
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = AvgPool2d::new(Default::default()).forward(&x)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AvgPool2d {
+    config: AvgPool2dConfig,
+}
+
+/// [`dl_autograd::avg_pool1d`] as a layer: `(n, c, l)` → `(n, c, l')`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::layers::AvgPool1d;
+/// let x = Tensor::new(&[[[1f32, 2., 3.]]], &Device::Cpu)?;
+/// let y = AvgPool1d::new(Default::default()).forward(&x)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AvgPool1d {
+    config: AvgPool1dConfig,
+}
+
+/// [`dl_autograd::adaptive_avg_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, rows, columns)`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::layers::AdaptiveAvgPool2d;
+/// let x = Tensor::new(&[[[[1f32, 2., 6.]]]], &Device::Cpu)?;
+/// let y = AdaptiveAvgPool2d::new((1, 2)).forward(&x)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5, 4.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveAvgPool2d {
+    size: (usize, usize),
+}
+
+/// [`dl_autograd::adaptive_max_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, rows, columns)`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use dl_core::layers::AdaptiveMaxPool2d;
+/// let x = Tensor::new(&[[[[1f32, 2., 6.]]]], &Device::Cpu)?;
+/// let y = AdaptiveMaxPool2d::new((1, 2)).forward(&x)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2., 6.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveMaxPool2d {
+    size: (usize, usize),
+}
+
+impl MaxPool2d {
+    /// Windows that do not fit are an error of forward.
+    pub fn new(config: MaxPool2dConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Module for MaxPool2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        dl_autograd::max_pool2d(x, &self.config)
+    }
+}
+
+impl MaxPool1d {
+    /// Windows that do not fit are an error of forward.
+    pub fn new(config: MaxPool1dConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Module for MaxPool1d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        dl_autograd::max_pool1d(x, &self.config)
+    }
+}
+
+impl AvgPool2d {
+    /// Windows that do not fit are an error of forward.
+    pub fn new(config: AvgPool2dConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Module for AvgPool2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        dl_autograd::avg_pool2d(x, &self.config)
+    }
+}
+
+impl AvgPool1d {
+    /// Windows that do not fit are an error of forward.
+    pub fn new(config: AvgPool1dConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Module for AvgPool1d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        dl_autograd::avg_pool1d(x, &self.config)
+    }
+}
+
+impl AdaptiveAvgPool2d {
+    /// To (rows, columns), each `≥ 1`.
+    pub fn new(size: (usize, usize)) -> Self {
+        Self { size }
+    }
+}
+
+impl Module for AdaptiveAvgPool2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        dl_autograd::adaptive_avg_pool2d(x, self.size)
+    }
+}
+
+impl AdaptiveMaxPool2d {
+    /// To (rows, columns), each `≥ 1`.
+    pub fn new(size: (usize, usize)) -> Self {
+        Self { size }
+    }
+}
+
+impl Module for AdaptiveMaxPool2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        dl_autograd::adaptive_max_pool2d(x, self.size)
+    }
+}
