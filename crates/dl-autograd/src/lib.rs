@@ -21,6 +21,7 @@
 //! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
 //! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
 //! | padding | [`pad`](pad()) |
+//! | a factor for every channel | [`scale_channels`](scale_channels()) |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
@@ -66,6 +67,7 @@ mod pool;
 mod rng;
 mod rng_scope;
 mod rope;
+mod scale_channels;
 mod separable;
 mod simd;
 mod softmax;
@@ -106,6 +108,7 @@ pub use pool::{
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
+pub use scale_channels::scale_channels;
 pub use softmax::{log_softmax, softmax};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};

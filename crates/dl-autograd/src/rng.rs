@@ -349,14 +349,14 @@ mod tests {
                 rng.fill_uniform(8, &mut out[..n]);
                 rng.fill_normal(&mut out[n..2 * n]);
                 rng.fill_bernoulli(4, 0.3, &mut out[2 * n..]);
-                out
+                (out, rng.permutation(n))
             })
         };
         for n in [GRAIN, GRAIN + 1, 3 * GRAIN + 7] {
             let one = filled(1, n);
             assert_eq!(one, filled(2, n));
             assert_eq!(one, filled(5, n));
-            let last = n as u64 - 1;
+            let (one, last) = (one.0, n as u64 - 1);
             assert_eq!(one[n - 1], rng.uniform(8 + last));
             assert_eq!(one[2 * n - 1], rng.normal(last));
             assert_eq!(one[3 * n - 1] == 1., rng.bernoulli(4 + last, 0.3));

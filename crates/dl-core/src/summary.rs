@@ -4,22 +4,29 @@
 //! did with one line, [`record`]. When nothing listens that costs one look at a thread-local.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::{Result, Tensor};
+use candle_nn::ModuleT;
 
 use crate::Params;
 use crate::text_table::{TextTable, thousands};
 
 thread_local! {
-    static RECORD: RefCell<Option<Vec<SummaryRow>>> = const { RefCell::new(None) };
+    static RECORD: RefCell<Option<Vec<Ran>>> = const { RefCell::new(None) };
+}
+
+/// A row, and whether the layer has weights under the row's name.
+struct Ran {
+    weights: bool,
+    row: SummaryRow,
 }
 
 /// One run of a layer, or a parameter that no layer reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SummaryRow {
-    /// The prefix of the layer's weights; empty where it has none.
+    /// The prefix of the layer's weights, or the parameter; empty where there is none.
     pub name: String,
     /// The layer's type, or `parameter`.
     pub kind: &'static str,
@@ -29,14 +36,14 @@ pub struct SummaryRow {
     pub parameters: usize,
     /// Those of them that are not frozen.
     pub trainable: usize,
-    /// Products of a weight and a value, over the whole batch; norms, biases and activations are not
-    /// counted, as in the tables of papers.
+    /// Products in dense layers, convolutions and attention, over the whole batch; norms, biases and
+    /// activations are not counted, as in the tables of papers.
     pub multiply_adds: usize,
 }
 
 /// The layers of a model in the order in which they ran, with totals; printed as a table.
 ///
-/// Parameters that no layer reported, such as a class token, come at the end by name, so the totals
+/// Parameters that no layer reported, such as a class token, come at the end, so the totals
 /// hold for every model.
 ///
 /// ```
@@ -58,23 +65,49 @@ pub struct Summary {
     pub rows: Vec<SummaryRow>,
 }
 
+/// The layers of a model on an input, in evaluation: `torchinfo`'s `summary`.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use dl_core::{Params, layers::{linear, sequential}, summary::summary};
+/// let params = Params::new(0, &Device::Cpu);
+/// let model = sequential(params.vb()).add(|vb| linear(4, 3, vb))?.add(|vb| linear(3, 2, vb))?;
+/// let x = Tensor::zeros((1, 4), DType::F32, &Device::Cpu)?;
+/// let text = summary(&params, &model.build(), &x)?.to_string();
+/// assert_eq!(text, "\
+/// layer  kind    output         parameters  trainable  multiply-adds
+/// 0      Linear  [1, 3]                 15         15             12
+/// 1      Linear  [1, 2]                  8          8              6
+/// total          0.0 MB in f32          23         23             18
+/// ");
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn summary(params: &Params, model: &(impl ModuleT + ?Sized), x: &Tensor) -> Result<Summary> {
+    Summary::of(params, || model.forward_t(x, false))
+}
+
 impl Summary {
     /// Runs `forward` on this thread and lists the layers that ran, with what `params` holds of them.
     ///
-    /// The forward should be one in evaluation: training changes running statistics.
+    /// It runs without a graph. It should be a forward in evaluation: one in training changes running
+    /// statistics.
     pub fn of<T>(params: &Params, forward: impl FnOnce() -> Result<T>) -> Result<Self> {
         let recording = Recording::start();
-        forward()?;
-        let mut rows = recording.finish();
-        let mut rest: BTreeSet<String> = params.names().into_iter().collect();
-        rest.retain(|name| !Params::is_buffer(name));
-        for row in &mut rows {
-            let own = rest.extract_if(.., |name| parent(name) == row.name);
-            for name in own.collect::<Vec<_>>() {
-                row.count(params, &name);
+        dl_autograd::no_grad(forward)?;
+        let ran = recording.finish();
+        let mut names = params.names();
+        names.retain(|name| !Params::is_buffer(name));
+        let mut unclaimed = by_parent(&names);
+        let mut rows = Vec::with_capacity(ran.len());
+        for Ran { weights, mut row } in ran {
+            let own = weights.then(|| unclaimed.remove(row.name.as_str()));
+            for name in own.flatten().into_iter().flatten() {
+                row.count(params, name);
             }
+            rows.push(row);
         }
-        rows.extend(rest.iter().map(|name| SummaryRow::parameter(params, name)));
+        let rest = unclaimed.into_values().flatten();
+        rows.extend(rest.map(|name| SummaryRow::parameter(params, name)));
         Ok(Self { rows })
     }
 
@@ -88,7 +121,7 @@ impl Summary {
         self.rows.iter().map(|row| row.trainable).sum()
     }
 
-    /// Products of a weight and a value in the forward that was run.
+    /// Products in the forward that was run.
     pub fn multiply_adds(&self) -> usize {
         self.rows.iter().map(|row| row.multiply_adds).sum()
     }
@@ -121,7 +154,14 @@ impl fmt::Display for Summary {
         let [parameters, trainable, products] = totals;
         let megabytes = format!("{:.1} MB in f32", self.megabytes());
         let total = "total".to_string();
-        let row = [total, String::new(), megabytes, parameters, trainable, products];
+        let row = [
+            total,
+            String::new(),
+            megabytes,
+            parameters,
+            trainable,
+            products,
+        ];
         table.push(row);
         write!(f, "{table}")
     }
@@ -129,7 +169,7 @@ impl fmt::Display for Summary {
 
 impl SummaryRow {
     fn parameter(params: &Params, name: &str) -> Self {
-        let mut row = Self::ran(name, "parameter", vec![], 0);
+        let mut row = Self::new(name, "parameter", vec![], 0);
         if let Some(var) = params.get(name) {
             row.output = var.dims().to_vec();
         }
@@ -137,7 +177,7 @@ impl SummaryRow {
         row
     }
 
-    fn ran(name: &str, kind: &'static str, output: Vec<usize>, multiply_adds: usize) -> Self {
+    fn new(name: &str, kind: &'static str, output: Vec<usize>, multiply_adds: usize) -> Self {
         Self {
             name: name.to_string(),
             kind,
@@ -157,26 +197,27 @@ impl SummaryRow {
     }
 }
 
-/// Says that the layer with this prefix gave `output`, should a [`Summary`] listen on this thread.
+/// Says that a layer gave `output`, should a [`Summary`] listen on this thread.
 ///
-/// A layer keeps `vb.prefix()` and calls this at the end of its forward; [`products`] counts for
-/// layers with a weight.
+/// A layer calls this at the end of its forward. Its name is the prefix of its weights,
+/// `vb.prefix()`, or none if it has no weights of its own; [`products`] counts for dense layers and
+/// convolutions.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
 /// use dl_core::{Params, summary::{Summary, record}};
 /// let double = |x: &Tensor| {
 ///     let y = (x * 2.)?;
-///     record("double", "Double", &y, || y.elem_count());
+///     record(None, "Double", &y, || y.elem_count());
 ///     Ok(y)
 /// };
 /// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
 /// let summary = Summary::of(&Params::new(0, &Device::Cpu), || double(&x))?;
-/// assert_eq!((summary.rows[0].name.as_str(), summary.multiply_adds()), ("double", 3));
+/// assert_eq!((summary.rows[0].kind, summary.multiply_adds()), ("Double", 3));
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn record(
-    name: &str,
+    name: Option<&str>,
     kind: &'static str,
     output: &Tensor,
     multiply_adds: impl FnOnce() -> usize,
@@ -184,8 +225,17 @@ pub fn record(
     if RECORD.with_borrow(Option::is_none) {
         return;
     }
-    let row = SummaryRow::ran(name, kind, output.dims().to_vec(), multiply_adds());
-    RECORD.with_borrow_mut(|rows| rows.as_mut().map(|rows| rows.push(row)));
+    let output = output.dims().to_vec();
+    let row = SummaryRow::new(name.unwrap_or_default(), kind, output, multiply_adds());
+    let ran = Ran {
+        weights: name.is_some(),
+        row,
+    };
+    RECORD.with_borrow_mut(|all| {
+        if let Some(all) = all {
+            all.push(ran);
+        }
+    });
 }
 
 /// The products when every element of `values` meets all weights of one entry of the first dimension:
@@ -195,19 +245,25 @@ pub fn products(values: &Tensor, weight: &Tensor) -> usize {
     values.elem_count() * (weight.elem_count() / units)
 }
 
-fn parent(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(parent, _)| parent)
+/// The names by what stands before their last dot.
+fn by_parent(names: &[String]) -> BTreeMap<&str, Vec<&str>> {
+    let mut parents: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        let parent = name.rsplit_once('.').map_or("", |(parent, _)| parent);
+        parents.entry(parent).or_default().push(name);
+    }
+    parents
 }
 
 /// Listens on this thread until it is dropped, then lets the one around it go on.
-struct Recording(Option<Vec<SummaryRow>>);
+struct Recording(Option<Vec<Ran>>);
 
 impl Recording {
     fn start() -> Self {
         Self(RECORD.replace(Some(vec![])))
     }
 
-    fn finish(self) -> Vec<SummaryRow> {
+    fn finish(self) -> Vec<Ran> {
         RECORD.take().unwrap_or_default()
     }
 }

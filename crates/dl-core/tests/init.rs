@@ -254,3 +254,55 @@ fn dirac_kernels_pass_images_through() {
         assert_eq!(flat(&x), flat(&y));
     }
 }
+
+/// A sum over the bits of every initialisation, of shapes large enough for threads.
+fn print_bits() {
+    for (name, apply) in ALL {
+        let params = Params::new(3, &Device::Cpu);
+        params.vb().get((250, 300), "w").unwrap();
+        apply(&params, "w").unwrap();
+        let all = values(&params, "w");
+        let bits = all.iter().fold(0u64, |sum, x| {
+            sum.wrapping_mul(31).wrapping_add(x.to_bits())
+        });
+        println!("bits {name} {bits}");
+    }
+}
+
+/// candle reads the number of its threads from the environment once, so each number is a process.
+#[test]
+fn processes_with_other_numbers_of_threads_give_the_same_bits() {
+    if std::env::var_os("PRINT_BITS").is_some() {
+        return print_bits();
+    }
+    let name = "processes_with_other_numbers_of_threads_give_the_same_bits";
+    let run = |threads: &str| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env("PRINT_BITS", "1")
+            .env("RAYON_NUM_THREADS", threads)
+            .output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        let bits = text.lines().filter_map(|line| line.split_once("bits "));
+        bits.map(|(_, bits)| bits.to_string()).collect::<Vec<_>>()
+    };
+    let one = run("1");
+    assert_eq!(one.len(), ALL.len(), "{one:?}");
+    assert_eq!(one, run("2"));
+    assert_eq!(one, run("5"));
+}
+
+/// The values that `torch.nn.init.calculate_gain` documents.
+#[test]
+fn gains_are_those_of_pytorch() {
+    for (nonlinearity, gain) in [
+        (Nonlinearity::Linear, 1.),
+        (Nonlinearity::Sigmoid, 1.),
+        (Nonlinearity::Tanh, 5. / 3.),
+        (Nonlinearity::Relu, 2f64.sqrt()),
+        (Nonlinearity::LeakyRelu(0.01), (2f64 / (1. + 1e-4)).sqrt()),
+        (Nonlinearity::Selu, 0.75),
+    ] {
+        assert_eq!(nonlinearity.gain(), gain, "{nonlinearity:?}");
+    }
+}

@@ -13,6 +13,7 @@ mod pooling;
 mod pytorch;
 mod random_shapes;
 mod resampling;
+mod scale_channels;
 mod second_order;
 mod transformer;
 
@@ -37,6 +38,7 @@ fn cases() -> Vec<Case> {
         padding::cases,
         pooling::cases,
         resampling::cases,
+        scale_channels::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }

@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
 use dl_autograd::{Activation, BatchStatistics};
 
+use crate::summary;
+
 /// PyTorch's defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormConfig {
@@ -71,22 +73,7 @@ pub fn batch_norm(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> R
 }
 
 impl BatchNorm {
-    fn update(&self, batch: &BatchStatistics) -> Result<()> {
-        let unbiased = batch.count as f64 / (batch.count - 1) as f64;
-        let variance = (&batch.variance * unbiased)?;
-        for (running, batch) in [
-            (&self.running_mean, &batch.mean),
-            (&self.running_var, &variance),
-        ] {
-            let kept = (running.detach() * (1. - self.config.momentum))?;
-            running.slice_set(&(kept + (batch * self.config.momentum)?)?, 0, 0)?;
-        }
-        Ok(())
-    }
-}
-
-impl ModuleT for BatchNorm {
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+    fn normalise(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let (eps, activation) = (self.config.eps, self.config.activation);
         if !train || !self.weight.track_op() {
             return dl_autograd::batch_norm_with(
@@ -105,6 +92,27 @@ impl ModuleT for BatchNorm {
         }
         Ok(y)
     }
+
+    fn update(&self, batch: &BatchStatistics) -> Result<()> {
+        let unbiased = batch.count as f64 / (batch.count - 1) as f64;
+        let variance = (&batch.variance * unbiased)?;
+        for (running, batch) in [
+            (&self.running_mean, &batch.mean),
+            (&self.running_var, &variance),
+        ] {
+            let kept = (running.detach() * (1. - self.config.momentum))?;
+            running.slice_set(&(kept + (batch * self.config.momentum)?)?, 0, 0)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModuleT for BatchNorm {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let y = self.normalise(x, train)?;
+        summary::record(Some(&self.name), "BatchNorm", &y, || 0);
+        Ok(y)
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +121,6 @@ mod tests {
     use super::*;
     use crate::Params;
     use candle_core::Device;
-use crate::summary;
 
     #[test]
     fn a_frozen_layer_keeps_its_running_statistics_in_training() {

@@ -99,7 +99,7 @@ impl Module for Conv1d {
             groups: o.groups,
         };
         let y = dl_autograd::conv1d(x, &self.weight, self.bias.as_ref(), &config)?;
-        summary::record(&self.name, "Conv1d", &y, || {
+        summary::record(Some(&self.name), "Conv1d", &y, || {
             summary::products(&y, &self.weight)
         });
         Ok(y)

@@ -112,7 +112,7 @@ impl Module for Conv2d {
             groups: self.options.groups,
         };
         let y = dl_autograd::conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
-        summary::record(&self.name, "Conv2d", &y, || {
+        summary::record(Some(&self.name), "Conv2d", &y, || {
             summary::products(&y, &self.weight)
         });
         Ok(y)

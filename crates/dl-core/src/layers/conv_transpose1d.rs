@@ -94,7 +94,7 @@ pub fn conv_transpose1d(
 impl Module for ConvTranspose1d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::conv_transpose1d(x, &self.weight, self.bias.as_ref(), &self.config)?;
-        summary::record(&self.name, "ConvTranspose1d", &y, || {
+        summary::record(Some(&self.name), "ConvTranspose1d", &y, || {
             summary::products(x, &self.weight)
         });
         Ok(y)

@@ -102,7 +102,7 @@ pub fn conv_transpose2d(
 impl Module for ConvTranspose2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::conv_transpose2d(x, &self.weight, self.bias.as_ref(), &self.config)?;
-        summary::record(&self.name, "ConvTranspose2d", &y, || {
+        summary::record(Some(&self.name), "ConvTranspose2d", &y, || {
             summary::products(x, &self.weight)
         });
         Ok(y)

@@ -37,7 +37,7 @@ impl ModuleT for Dropout {
             true => dl_autograd::dropout(x, self.p, next_rng(Purpose::Dropout))?,
             false => x.clone(),
         };
-        summary::record("", "Dropout", &y, || 0);
+        summary::record(None, "Dropout", &y, || 0);
         Ok(y)
     }
 }

@@ -53,7 +53,7 @@ impl Embedding {
 impl Module for Embedding {
     fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::embedding(&self.weight, ids, self.padding_index)?;
-        summary::record(&self.name, "Embedding", &y, || 0);
+        summary::record(Some(&self.name), "Embedding", &y, || 0);
         Ok(y)
     }
 }

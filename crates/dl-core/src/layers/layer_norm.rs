@@ -41,7 +41,7 @@ pub fn layer_norm(dim: usize, eps: f64, vb: VarBuilder) -> Result<LayerNorm> {
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::layer_norm(x, &self.weight, &self.bias, self.eps)?;
-        summary::record(&self.name, "LayerNorm", &y, || 0);
+        summary::record(Some(&self.name), "LayerNorm", &y, || 0);
         Ok(y)
     }
 }
@@ -77,7 +77,7 @@ pub fn rms_norm(dim: usize, eps: f64, vb: VarBuilder) -> Result<RmsNorm> {
 impl Module for RmsNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::rms_norm(x, &self.weight, self.eps)?;
-        summary::record(&self.name, "RmsNorm", &y, || 0);
+        summary::record(Some(&self.name), "RmsNorm", &y, || 0);
         Ok(y)
     }
 }

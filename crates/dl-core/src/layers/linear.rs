@@ -53,7 +53,7 @@ pub(super) fn uniform(fan_in: usize) -> Init {
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::linear(x, &self.weight, self.bias.as_ref())?;
-        summary::record(&self.name, "Linear", &y, || {
+        summary::record(Some(&self.name), "Linear", &y, || {
             summary::products(&y, &self.weight)
         });
         Ok(y)
