@@ -124,7 +124,7 @@ fn kernels() -> Vec<Kernel> {
         kernel(
             "layer_norm, 2048×384",
             &[&[2048, 384], &[384], &[384]],
-            |t| layer_norm(&t[0], &t[1], &t[2], 1e-12),
+            |t| layer_norm(&t[0], Some(&t[1]), Some(&t[2]), 1e-12),
             Some(candle_layer_norm),
         ),
         kernel(

@@ -85,7 +85,7 @@ pub(crate) fn narrow_to(y: Tensor, dtype: DType) -> Result<Tensor> {
     }
 }
 
-fn is_half(dtype: DType) -> bool {
+pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 

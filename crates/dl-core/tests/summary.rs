@@ -7,9 +7,10 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::{Module, ModuleT, VarBuilder, func};
 use dl_core::Params;
 use dl_core::layers::{
-    AdaptiveAvgPool2d, BatchNorm, Dropout, Linear, MaxPool2d, ModuleList, PatchEmbed,
-    PatchEmbedConfig, Residual, TransformerConfig, TransformerEncoder, batch_norm, conv2d, linear,
-    module_list, patch_embed, sequential, squeeze_excite, transformer_encoder,
+    AdaptiveAvgPool2d, BatchNorm, Dropout, LayerNormConfig, Linear, MaxPool2d, ModuleList,
+    PatchEmbed, PatchEmbedConfig, Residual, TransformerConfig, TransformerEncoder, batch_norm,
+    conv2d, group_norm, instance_norm, layer_norm, linear, module_list, patch_embed, rms_norm,
+    sequential, squeeze_excite, transformer_encoder,
 };
 use dl_core::models::{ImageModel, Mlp, MlpConfig};
 use dl_core::summary::{Summary, summary};
@@ -173,6 +174,44 @@ total                          0.0 MB in f32         142        142          1,7
         text.lines().map(words).collect()
     };
     assert_eq!(squeeze(&summary.to_string()), squeeze(expected));
+}
+
+/// A norm without weights at the root must not take the parameters that lie there.
+#[test]
+fn norms_hold_their_own_weights_and_no_others() {
+    let params = params();
+    let vb = params.vb();
+    vb.get(5, "free").unwrap();
+    let plain = LayerNormConfig {
+        elementwise_affine: false,
+        ..Default::default()
+    };
+    let bare = layer_norm(4, plain, vb.clone()).unwrap();
+    let instance = instance_norm(4, Default::default(), vb.clone()).unwrap();
+    let model = sequential(vb)
+        .add(|vb| layer_norm(4, 1e-5, vb))
+        .unwrap()
+        .add(|vb| rms_norm(4, 1e-6, vb))
+        .unwrap()
+        .add(|vb| group_norm(2, 4, 1e-5, vb))
+        .unwrap()
+        .push(bare)
+        .push(instance);
+    let summary = summary(&params, &model.build(), &zeros(&[2, 4, 4])).unwrap();
+    let found: Vec<_> = summary
+        .rows
+        .iter()
+        .map(|r| (r.kind, r.parameters))
+        .collect();
+    let expected = [
+        ("LayerNorm", 8),
+        ("RmsNorm", 4),
+        ("GroupNorm", 8),
+        ("LayerNorm", 0),
+        ("InstanceNorm", 0),
+        ("parameter", 5),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod indexing;
+mod normalisation;
 mod padding;
 mod pooling;
 mod pytorch;
@@ -34,7 +36,9 @@ fn cases() -> Vec<Case> {
         attention::cases,
         basics::cases,
         convolution::cases,
+        indexing::cases,
         transformer::cases,
+        normalisation::cases,
         padding::cases,
         pooling::cases,
         resampling::cases,
