@@ -15,6 +15,7 @@ mod pooling;
 mod pytorch;
 mod random_shapes;
 mod resampling;
+mod scale_channels;
 mod second_order;
 mod transformer;
 
@@ -41,6 +42,7 @@ fn cases() -> Vec<Case> {
         padding::cases,
         pooling::cases,
         resampling::cases,
+        scale_channels::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }
