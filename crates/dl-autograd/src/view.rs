@@ -76,6 +76,8 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `factor·x`, followed by the [`Tape`](crate::Tape).
 ///
+/// A factor of 0 gives a gradient of zeros, where candle's own walk loses the path.
+///
 /// ```
 /// use candle_core::{Device, Tensor};
 /// let x = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
@@ -85,7 +87,10 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     candle_op(
         &[x],
-        |x| &x[0] * factor,
+        |x| match factor == 0. {
+            true => &x[0] * x[0].detach().zeros_like()?,
+            false => &x[0] * factor,
+        },
         move |_, _, dy| Ok(vec![Some((dy * factor)?)]),
     )
 }

@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, b
 
 use crate::host::{by_dtype, has_kernel};
 use crate::rng::Rng;
-use crate::tape::apply3;
+use crate::tape::{apply3, differentiable};
 use crate::view::contiguous;
 
 /// Which keys a query may see by its position.
@@ -82,7 +82,11 @@ pub fn scaled_dot_product_attention(
     if !has_kernel(q) {
         return op.composed(q, k, v);
     }
-    apply3(&with_rows(q)?, &with_rows(k)?, &with_rows(v)?, op)
+    let same = op.clone();
+    let y = apply3(&with_rows(q)?, &with_rows(k)?, &with_rows(v)?, op)?;
+    Ok(differentiable(y, move |x, _, dy| {
+        same.pull([&x[0], &x[1], &x[2]], dy)
+    }))
 }
 
 /// `x` with the elements of each row side by side, as it is where they are.
@@ -99,6 +103,7 @@ fn has_rows(x: &Tensor) -> bool {
     strides[3] == 1 && (dims[2] < 2 || strides[2] >= dims[3])
 }
 
+#[derive(Clone)]
 struct Attention {
     size: Size,
     scale: f64,
