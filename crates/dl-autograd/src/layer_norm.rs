@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch, row_sum};
 use crate::tape::{apply3, differentiable};
 use crate::view::contiguous;
@@ -69,14 +69,14 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 fn check(op: &str, x: &Tensor, rows: &[(&str, &Tensor)]) -> Result<()> {
     let Some(&dim) = x.dims().last() else {
-        bail!("{op} takes x (…, d), got a scalar")
+        bail!("{op} takes x (…, d), got {:?}", x.shape())
     };
     for (name, tensor) in rows {
         if tensor.dims() != [dim] {
             bail!("{op} of rows of {dim} got {name} {:?}", tensor.shape())
         }
     }
-    Ok(())
+    one_float_type(op, ("x", x), rows)
 }
 
 /// What of a row is normalised.
@@ -89,7 +89,7 @@ enum Moments {
 }
 
 fn apply(x: &Tensor, weight: &Tensor, bias: &Tensor, moments: Moments, eps: f64) -> Result<Tensor> {
-    if !has_kernel(x) {
+    if !has_kernel(x) || weight.elem_count() == 0 {
         let (normal, _) = normalise(x, moments, eps)?;
         return normal.broadcast_mul(weight)?.broadcast_add(bias);
     }

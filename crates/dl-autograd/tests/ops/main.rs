@@ -8,6 +8,7 @@ mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod errors;
 mod indexing;
 mod padding;
 mod pooling;
