@@ -1,66 +1,29 @@
 """Writes the fixtures of dl-optim: what torch's optimizers and schedulers, and transformers' schedules, do.
 
     pip install torch safetensors transformers
-    python tools/reference/optim.py            # from the root of the repository
+    python tools/reference/optim.py [FAMILY...]        # all families and the schedules if none is named
 
-optimizers.safetensors: for every case and dtype, the parameters after some steps and the slots after the
-last. Gradients do not depend on the parameters, so that a difference is not amplified, and are computed from
+rules/FAMILY.safetensors: for every case of optim_cases/FAMILY.py and dtype, the parameters after some steps
+and the slots after the last. Gradients do not depend on the parameters, so that a difference is not amplified, and are computed from
 integers, so that Rust computes the same ones. schedules.json: the factor at every step.
 """
 
+import importlib
 import json
 import math
 import pathlib
+import sys
 import warnings
 
 import safetensors.torch
 import torch
-import transformers
 
-FOLDER = pathlib.Path(__file__).parents[2] / "crates/dl-optim/tests/fixtures"
+HERE = pathlib.Path(__file__).parent
+FOLDER = HERE.parents[1] / "crates/dl-optim/tests/fixtures"
 # In name order. A matrix, a vector, a scalar, three dimensions.
 SHAPES = {"bias": [5], "conv": [2, 3, 2], "gain": [], "weight": [4, 5]}
 STEPS = 100
 KEPT = [1, 2, 10, 100]
-
-# (label, our rule, our options, torch's class, torch's options)
-CASES = []
-
-
-def case(label, rule, torch_class, ours=None, **options):
-    CASES.append((label, rule, {**options, **(ours or {})}, torch_class, options))
-
-
-optim = torch.optim
-case("sgd", "sgd", optim.SGD)
-case("sgd_decay", "sgd", optim.SGD, lr=0.01, weight_decay=0.1)
-case("sgd_momentum", "sgd", optim.SGD, lr=0.01, momentum=0.9)
-case("sgd_dampening", "sgd", optim.SGD, lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.05)
-case("sgd_nesterov", "sgd", optim.SGD, lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.05)
-case("sgd_maximize", "sgd", optim.SGD, lr=0.01, momentum=0.9, maximize=True, weight_decay=0.05)
-case("adam", "adam", optim.Adam)
-case("adam_l2", "adam", optim.Adam, {"weight_decay": {"l2": 0.1}}, lr=0.01, weight_decay=0.1)
-case(
-    "adam_decoupled", "adam", optim.Adam, {"weight_decay": {"decoupled": 0.1}},
-    lr=0.01, weight_decay=0.1, decoupled_weight_decay=True,
-)
-case("adam_betas", "adam", optim.Adam, lr=0.01, betas=(0.4, 0.9), eps=1e-3)
-case("adam_amsgrad", "adam", optim.Adam, lr=0.01, betas=(0.9, 0.8), amsgrad=True)
-case("adam_maximize", "adam", optim.Adam, lr=0.01, maximize=True)
-case("adamw", "adamw", optim.AdamW)
-case("adamw_amsgrad", "adamw", optim.AdamW, lr=0.01, weight_decay=0.2, amsgrad=True, betas=(0.8, 0.7))
-case("rmsprop", "rmsprop", optim.RMSprop)
-case("rmsprop_momentum", "rmsprop", optim.RMSprop, lr=1e-3, momentum=0.9, weight_decay=0.1)
-case("rmsprop_centered", "rmsprop", optim.RMSprop, lr=1e-3, centered=True, alpha=0.9, eps=1e-5)
-case("rmsprop_both", "rmsprop", optim.RMSprop, lr=1e-3, centered=True, momentum=0.5, weight_decay=0.1, eps=1e-5)
-case("rmsprop_maximize", "rmsprop", optim.RMSprop, lr=1e-3, maximize=True)
-case("adagrad", "adagrad", optim.Adagrad)
-case(
-    "adagrad_all", "adagrad", optim.Adagrad,
-    lr=0.1, lr_decay=0.05, weight_decay=0.1, initial_accumulator_value=0.1, eps=1e-6,
-)
-case("adagrad_maximize", "adagrad", optim.Adagrad, lr=0.1, maximize=True)
-
 
 def start(index, count, dtype):
     return torch.tensor([((index * 31 + i * 17) % 23 - 11) / 8 for i in range(count)], dtype=dtype)
@@ -73,12 +36,11 @@ def gradient(index, count, step, dtype):
     return torch.tensor([x * sizes[i % 5] for i, x in enumerate(noise)], dtype=dtype)
 
 
-def run(torch_class, options, dtype):
+def run(make, options, dtype):
     params = []
     for index, shape in enumerate(SHAPES.values()):
         params.append(torch.nn.Parameter(start(index, math.prod(shape), dtype).reshape(shape)))
-    # `foreach=False` is the loop that defines the semantics.
-    optimizer = torch_class(params, foreach=False, **options)
+    optimizer = make(params, **options)
     kept = []
     for step in range(1, STEPS + 1):
         for index, param in enumerate(params):
@@ -92,19 +54,21 @@ def run(torch_class, options, dtype):
     return torch.stack(kept), slots, states
 
 
-def write_optimizers():
+def write_rules(family):
+    module = importlib.import_module(f"optim_cases.{family}")
     tensors, cases = {}, []
-    for label, rule, ours, torch_class, options in CASES:
-        ours = {key: value for key, value in ours.items() if key != "decoupled_weight_decay"}
+    for label, rule, ours, reference, options in module.cases:
         for name, dtype in [("f32", torch.float32), ("f64", torch.float64)]:
-            kept, slots, states = run(torch_class, options, dtype)
+            kept, slots, states = run(reference, options, dtype)
             tensors[f"{label}/{name}"] = kept
             for slot, state in zip(slots, states):
                 tensors[f"{label}/{name}/{slot}"] = state
         cases.append({"label": label, "rule": rule, "options": ours, "slots": slots})
-    about = {"torch": torch.__version__, "shapes": SHAPES, "kept": KEPT, "cases": cases}
-    path = FOLDER / "optimizers.safetensors"
+    versions = {"torch": torch.__version__, **getattr(module, "versions", {})}
+    about = {"versions": versions, "shapes": SHAPES, "kept": KEPT, "cases": cases}
+    path = FOLDER / "rules" / f"{family}.safetensors"
     safetensors.torch.save_file(tensors, path, {"about": json.dumps(about)})
+    print(f"{family}: {len(cases)} cases")
 
 
 def factors(make, steps):
@@ -166,6 +130,8 @@ HUGGING_FACE = [
 
 
 def write_schedules():
+    import transformers
+
     torch_rates = {name: factors(make, steps) for name, (make, steps) in torch_schedules().items()}
     named = []
     for name, warmup_steps, total_steps, theirs, ours in HUGGING_FACE:
@@ -181,6 +147,9 @@ def write_schedules():
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_optimizers()
-    write_schedules()
+    (FOLDER / "rules").mkdir(parents=True, exist_ok=True)
+    everything = sorted(path.stem for path in (HERE / "optim_cases").glob("*.py") if path.stem != "case")
+    for family in sys.argv[1:] or everything:
+        write_rules(family)
+    if not sys.argv[1:]:
+        write_schedules()

@@ -10,7 +10,9 @@
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
 //! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
-//! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
+//! | layer and RMS normalisation, behind a residual sum too | [`layer_norm`](layer_norm()), [`rms_norm`](rms_norm()), [`add_layer_norm`] |
+//! | group and instance normalisation | [`group_norm`](group_norm()), [`instance_norm`] |
+//! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
@@ -56,8 +58,10 @@ mod exp;
 mod global_avg_pool;
 mod grad;
 mod gradcheck;
+mod group_norm;
 mod host;
 mod interpolate;
+mod lanes;
 mod layer_norm;
 mod linear;
 mod many_inputs;
@@ -70,17 +74,21 @@ mod pixel_shuffle;
 mod pointwise;
 mod pool;
 mod pow;
+mod rms_norm;
 mod rng;
 mod rng_scope;
 mod rope;
+mod row_norm;
 mod scatter;
 mod separable;
 mod simd;
 mod softmax;
+mod spectral_norm;
 mod split;
 mod sum;
 mod tape;
 mod view;
+mod weight_norm;
 
 pub use activation::{Activation, relu, relu6};
 pub use alibi::{alibi_bias, alibi_slopes};
@@ -100,9 +108,10 @@ pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
+pub use group_norm::{group_norm, instance_norm};
 pub use host::composed;
 pub use interpolate::{Interpolation, interpolate, interpolate_by};
-pub use layer_norm::{layer_norm, rms_norm};
+pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use max::{amax, amin, max, min};
 pub use no_grad::no_grad;
@@ -116,12 +125,15 @@ pub use pool::{
     max_pool1d, max_pool2d,
 };
 pub use pow::{pow, powf};
+pub use rms_norm::rms_norm;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
 pub use scatter::{scatter, scatter_add};
 pub use softmax::{log_softmax, softmax};
+pub use spectral_norm::{power_iteration, spectral_norm};
 pub use split::{chunk, split, unbind};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
 pub use view::{flatten_from, mul, narrow, reshape, scale, transpose};
+pub use weight_norm::weight_norm;

@@ -147,6 +147,18 @@ pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     )
 }
 
+/// `x` with dimension `dim` before all others, which keep their order; without a copy.
+pub(crate) fn to_front(x: &Tensor, dim: usize) -> Result<Tensor> {
+    (0..dim)
+        .rev()
+        .try_fold(x.clone(), |x, d| transpose(&x, d, d + 1))
+}
+
+/// The inverse of [`to_front`].
+pub(crate) fn from_front(x: &Tensor, dim: usize) -> Result<Tensor> {
+    (0..dim).try_fold(x.clone(), |x, d| transpose(&x, d, d + 1))
+}
+
 /// `len` entries of a dimension from `start` on, as candle's `narrow`, followed by the
 /// [`Tape`](crate::Tape).
 ///

@@ -130,7 +130,7 @@ fn silent_cuts() -> Vec<Row> {
             Lost,
             &[&[3, 5], &[5], &[5]],
             |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-5),
-            |t| layer_norm(&t[0], &t[1], &t[2], 1e-5),
+            |t| layer_norm(&t[0], Some(&t[1]), Some(&t[2]), 1e-5),
         )
         .in_f32(),
         row(
@@ -138,7 +138,7 @@ fn silent_cuts() -> Vec<Row> {
             Lost,
             &[&[3, 5], &[5], &[5]],
             |t| LayerNorm::new(t[1].clone(), t[2].clone(), 1e-5).forward(&t[0]),
-            |t| layer_norm(&t[0], &t[1], &t[2], 1e-5),
+            |t| layer_norm(&t[0], Some(&t[1]), Some(&t[2]), 1e-5),
         )
         .in_f32(),
         row(
@@ -146,7 +146,7 @@ fn silent_cuts() -> Vec<Row> {
             Lost,
             &[&[3, 5], &[5]],
             |t| ops::rms_norm(&t[0], &t[1], 1e-5),
-            |t| rms_norm(&t[0], &t[1], 1e-5),
+            |t| rms_norm(&t[0], Some(&t[1]), 1e-5),
         )
         .in_f32(),
         row(
@@ -154,7 +154,7 @@ fn silent_cuts() -> Vec<Row> {
             Lost,
             &[&[3, 5], &[5]],
             |t| RmsNorm::new(t[1].clone(), 1e-5).forward(&t[0]),
-            |t| rms_norm(&t[0], &t[1], 1e-5),
+            |t| rms_norm(&t[0], Some(&t[1]), 1e-5),
         )
         .in_f32(),
         row(

@@ -111,10 +111,13 @@ impl Params {
         !Self::is_buffer(name) && store.vars.contains_key(name) && !store.frozen.contains(name)
     }
 
-    /// Whether `name` is state that is not trained: PyTorch's batch-norm buffers.
+    /// Whether `name` is state that is not trained: PyTorch's buffers of batch and spectral norm.
     pub fn is_buffer(name: &str) -> bool {
         let last = name.rsplit('.').next().unwrap_or(name);
-        matches!(last, "running_mean" | "running_var" | "num_batches_tracked")
+        matches!(
+            last,
+            "running_mean" | "running_var" | "num_batches_tracked" | "_u" | "_v"
+        )
     }
 
     /// Number of scalars in the parameters that exist, buffers excluded.

@@ -47,7 +47,7 @@ pub use error::{Error, Result};
 pub use group::{Group, Settings};
 pub use optimizer::Optimizer;
 pub use real::Real;
-pub use rule::{Rule, Slot};
+pub use rule::{Basics, Options, Rule, Slot};
 pub use rules::{Adagrad, Adam, AdamW, RULES, RmsProp, Sgd, WeightDecay, rule_named};
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Exponential, HUGGING_FACE_NAMES,

@@ -83,7 +83,7 @@ impl Optimizer {
         refuse_shared(&parameters)?;
         Ok(Self {
             parameters,
-            lr: rule.lr(),
+            lr: rule.basics().lr,
             rules: vec![rule],
             steps: 0,
             clip: None,
@@ -114,7 +114,8 @@ impl Optimizer {
             parameter.lr_scale *= parts.lr_scale;
             parameter.weight_decay = parts.weight_decay.or(parameter.weight_decay);
             if let Some(rule) = &parts.rule {
-                parameter.lr_scale *= rate_ratio(rule.lr(), self.rules[parameter.rule].lr());
+                parameter.lr_scale *=
+                    rate_ratio(rule.basics().lr, self.rules[parameter.rule].basics().lr);
                 (parameter.rule, parameter.step) = (next, 0);
                 parameter.slots.clear();
             }
@@ -255,9 +256,9 @@ impl Optimizer {
         let parameter = &self.parameters[found.ok()?];
         let rule = self.rules[parameter.rule].as_ref();
         Some(Settings {
-            rule: rule.name(),
+            rule: rule.basics().name,
             lr_scale: parameter.lr_scale,
-            weight_decay: parameter.weight_decay.unwrap_or(rule.weight_decay()),
+            weight_decay: parameter.weight_decay.unwrap_or(rule.basics().weight_decay),
         })
     }
 
@@ -342,11 +343,11 @@ impl Parameter {
             self.slots = self.fresh_slots(rule)?;
         }
         self.step += 1;
-        let sign = if rule.maximize() { -1.0 } else { 1.0 };
+        let sign = if rule.basics().maximize { -1.0 } else { 1.0 };
         let taken = rule.update(Update {
             step: self.step,
             lr: lr * self.lr_scale,
-            weight_decay: self.weight_decay.unwrap_or(rule.weight_decay()),
+            weight_decay: self.weight_decay.unwrap_or(rule.basics().weight_decay),
             slots: &mut self.slots,
             var: &self.var,
             raw_gradient,

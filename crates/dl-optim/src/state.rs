@@ -229,17 +229,17 @@ impl Optimizer {
     fn group_header(&self, parameter: &Parameter) -> GroupHeader {
         let rule = self.rules[parameter.rule].as_ref();
         GroupHeader {
-            rule: rule.name().to_string(),
+            rule: rule.basics().name.to_string(),
             options: rule.options(),
             lr: self.lr * parameter.lr_scale,
             lr_scale: parameter.lr_scale,
-            weight_decay: parameter.weight_decay.unwrap_or(rule.weight_decay()),
+            weight_decay: parameter.weight_decay.unwrap_or(rule.basics().weight_decay),
             parameters: Vec::new(),
         }
     }
 
     fn check_rule(&self, parameter: &Parameter, header: &StateHeader) -> Result<()> {
-        let wanted = self.rules[parameter.rule].name();
+        let wanted = self.rules[parameter.rule].basics().name;
         let holds = |group: &&GroupHeader| group.parameters.contains(&parameter.name);
         match header.groups.iter().find(holds) {
             Some(group) if group.rule != wanted => {

@@ -29,18 +29,17 @@ pub enum Path {
 ///
 /// ```
 /// use candle_core::{Device, Var};
-/// use dl_optim::{Optimizer, Result, Rule, Slot, Update};
+/// use dl_optim::{Basics, Optimizer, Result, Rule, Slot, Update};
 ///
 /// /// Steps of length η against the gradient (normalised gradient descent).
-/// #[derive(Debug)]
+/// #[derive(Debug, serde::Serialize)]
 /// struct Normalized;
 /// impl Rule for Normalized {
-///     fn name(&self) -> &'static str { "normalized" }
-///     fn lr(&self) -> f64 { 1.0 }
-///     fn weight_decay(&self) -> f64 { 0.0 }
+///     fn basics(&self) -> Basics {
+///         Basics { name: "normalized", lr: 1.0, weight_decay: 0.0, maximize: false }
+///     }
 ///     fn slots(&self, _: &[usize]) -> Vec<Slot> { Vec::new() }
 ///     fn validate(&self) -> Result<()> { Ok(()) }
-///     fn options(&self) -> serde_json::Value { serde_json::json!({}) }
 ///     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
 ///         let g = at.gradient()?;
 ///         let length = g.sqr()?.sum_all()?.sqrt()?;

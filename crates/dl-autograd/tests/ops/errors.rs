@@ -299,28 +299,73 @@ fn norms() -> Vec<Bad> {
             given(&t(&[]), &t(&[3]))
         }),
         bad(&["layer_norm", "x (…, d)", "[]"], || {
-            layer_norm(&t(&[]), &t(&[1]), &t(&[1]), 0.)
+            layer_norm(&t(&[]), Some(&t(&[1])), Some(&t(&[1])), 0.)
         }),
         bad(&["layer_norm", "weight", "3", "[4]"], || {
-            layer_norm(&t(&[2, 3]), &t(&[4]), &t(&[3]), 0.)
+            layer_norm(&t(&[2, 3]), Some(&t(&[4])), Some(&t(&[3])), 0.)
         }),
         bad(&["layer_norm", "bias", "3", "[3, 1]"], || {
-            layer_norm(&t(&[2, 3]), &t(&[3]), &t(&[3, 1]), 0.)
+            layer_norm(&t(&[2, 3]), Some(&t(&[3])), Some(&t(&[3, 1])), 0.)
         }),
         bad(&["layer_norm", "weight", "F32", "F64"], || {
-            layer_norm(&t(&[2, 3]), &of(DType::F64, &[3]), &t(&[3]), 0.)
+            layer_norm(&t(&[2, 3]), Some(&of(DType::F64, &[3])), Some(&t(&[3])), 0.)
         }),
         bad(&["layer_norm", "x", "float", "U8"], || {
-            layer_norm(&of(DType::U8, &[2, 3]), &t(&[3]), &t(&[3]), 0.)
+            layer_norm(&of(DType::U8, &[2, 3]), Some(&t(&[3])), Some(&t(&[3])), 0.)
         }),
         bad(&["rms_norm", "x (…, d)", "[]"], || {
-            rms_norm(&t(&[]), &t(&[1]), 0.)
+            rms_norm(&t(&[]), Some(&t(&[1])), 0.)
         }),
         bad(&["rms_norm", "weight", "3", "[4]"], || {
-            rms_norm(&t(&[2, 3]), &t(&[4]), 0.)
+            rms_norm(&t(&[2, 3]), Some(&t(&[4])), 0.)
         }),
         bad(&["rms_norm", "weight", "F32", "BF16"], || {
-            rms_norm(&t(&[2, 3]), &of(DType::BF16, &[3]), 0.)
+            rms_norm(&t(&[2, 3]), Some(&of(DType::BF16, &[3])), 0.)
+        }),
+        bad(&["group_norm", "x (n, c, …)", "[3]"], || {
+            group_norm(&t(&[3]), 1, None, None, 0.)
+        }),
+        bad(&["group_norm", "groups", "4 channels", "3"], || {
+            group_norm(&t(&[2, 4, 3]), 3, None, None, 0.)
+        }),
+        bad(&["group_norm", "groups", "4 channels", "0"], || {
+            group_norm(&t(&[2, 4, 3]), 0, None, None, 0.)
+        }),
+        bad(&["group_norm", "weight", "4 channels", "[3]"], || {
+            group_norm(&t(&[2, 4, 3]), 2, Some(&t(&[3])), None, 0.)
+        }),
+        bad(&["group_norm", "bias", "F32", "F64"], || {
+            group_norm(&t(&[2, 4, 3]), 2, None, Some(&of(DType::F64, &[4])), 0.)
+        }),
+        bad(&["instance_norm", "x (n, c, …)", "[2, 3]"], || {
+            instance_norm(&t(&[2, 3]), None, None, 0.)
+        }),
+        bad(&["instance_norm", "x", "float", "U8"], || {
+            instance_norm(&of(DType::U8, &[2, 3, 4]), None, None, 0.)
+        }),
+        bad(&["add_layer_norm", "residual", "[2, 3]", "[3]"], || {
+            add_layer_norm(&t(&[2, 3]), &t(&[3]), None, None, 0.)
+        }),
+        bad(&["add_layer_norm", "residual", "F32", "F64"], || {
+            add_layer_norm(&t(&[3]), &of(DType::F64, &[3]), None, None, 0.)
+        }),
+        bad(&["layer_norm", "eps", "0 or more", "-1"], || {
+            layer_norm(&t(&[2, 3]), None, None, -1.)
+        }),
+        bad(&["weight_norm", "g", "[2, 1]", "[3]"], || {
+            weight_norm(&t(&[2, 3]), &t(&[3]), Some(0))
+        }),
+        bad(&["weight_norm", "g", "F32", "F64"], || {
+            weight_norm(&t(&[2, 3]), &of(DType::F64, &[2, 1]), Some(0))
+        }),
+        bad(&["weight_norm", "dimension 2", "[2, 3]"], || {
+            weight_norm(&t(&[2, 3]), &t(&[3]), Some(2))
+        }),
+        bad(&["spectral_norm", "dimension 2", "[2, 3]"], || {
+            spectral_norm(&t(&[2, 3]), &t(&[2]), &t(&[3]), 2)
+        }),
+        bad(&["spectral_norm", "u", "2 × 3", "[5]"], || {
+            spectral_norm(&t(&[2, 3]), &t(&[5]), &t(&[3]), 0)
         }),
         bad(&["softmax", "dimension", "2", "[2, 3]"], || {
             softmax(&t(&[2, 3]), 2)
@@ -939,9 +984,29 @@ fn empty() -> Vec<(&'static str, Vec<Vec<usize>>, Many)> {
             batch_norm_with(&t[0], &t[1], &t[2], &t[1], &t[2], 1., clamped)
         }),
         with("layer_norm", &[&[2, 3], &[3], &[3]], |t| {
-            layer_norm(&t[0], &t[1], &t[2], 1.)
+            layer_norm(&t[0], Some(&t[1]), Some(&t[2]), 1.)
         }),
-        with("rms_norm", &[&[2, 3], &[3]], |t| rms_norm(&t[0], &t[1], 1.)),
+        with("rms_norm", &[&[2, 3], &[3]], |t| {
+            rms_norm(&t[0], Some(&t[1]), 1.)
+        }),
+        with("group_norm", &[&[2, 4, 3], &[4]], |t| {
+            group_norm(&t[0], 2, Some(&t[1]), None, 1.)
+        }),
+        with("instance_norm", &[&[2, 4, 3], &[4]], |t| {
+            instance_norm(&t[0], Some(&t[1]), None, 1.)
+        }),
+        with("add_layer_norm", &[&[2, 3], &[2, 3], &[3]], |t| {
+            add_layer_norm(&t[0], &t[1], Some(&t[2]), None, 1.)
+        }),
+        with("layer_norm without weights", &[&[2, 3]], |t| {
+            layer_norm(&t[0], None, None, 1.)
+        }),
+        with("weight_norm", &[&[2, 3], &[2, 1]], |t| {
+            weight_norm(&t[0], &t[1], Some(0))
+        }),
+        with("spectral_norm", &[&[2, 3]], |t| {
+            spectral_norm(&t[0], &super::errors::t(&[2]), &super::errors::t(&[3]), 0)
+        }),
         with("softmax", &[&[2, 3, 4]], |t| softmax(&t[0], 1)),
         with("softmax of the last", &[&[2, 3]], |t| softmax(&t[0], 1)),
         with("log_softmax", &[&[2, 3]], |t| log_softmax(&t[0], 1)),

@@ -10,6 +10,7 @@ mod convolution;
 mod engine;
 mod errors;
 mod indexing;
+mod normalisation;
 mod padding;
 mod pooling;
 mod pytorch;
@@ -37,6 +38,7 @@ fn cases() -> Vec<Case> {
         convolution::cases,
         indexing::cases,
         transformer::cases,
+        normalisation::cases,
         padding::cases,
         pooling::cases,
         resampling::cases,

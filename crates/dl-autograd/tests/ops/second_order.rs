@@ -33,7 +33,7 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 25] = [
+const PROMISED: [&str; 30] = [
     "attention",
     "cross_entropy",
     "activation",
@@ -43,6 +43,11 @@ const PROMISED: [&str; 25] = [
     "gelu",
     "layer_norm",
     "rms_norm",
+    "add_layer_norm",
+    "group_norm",
+    "instance_norm",
+    "weight_norm",
+    "spectral_norm",
     "softmax",
     "log_softmax",
     "embedding",

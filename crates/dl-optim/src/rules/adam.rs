@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
 
 /// How weight decay acts.
 ///
@@ -113,17 +113,13 @@ impl Adam {
 }
 
 impl Rule for Adam {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay.amount()
-    }
-    fn maximize(&self) -> bool {
-        self.maximize
+    fn basics(&self) -> Basics {
+        Basics {
+            name: "adam",
+            lr: self.lr,
+            weight_decay: self.weight_decay.amount(),
+            maximize: self.maximize,
+        }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
         let names: &[_] = match self.amsgrad {
@@ -134,9 +130,6 @@ impl Rule for Adam {
     }
     fn validate(&self) -> Result<()> {
         self.validate_as("adam")
-    }
-    fn options(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = self.now(&at);
