@@ -306,8 +306,14 @@ fn result(outcome: &Outcome) -> Map<String, Value> {
     let last = outcome.epochs.last();
     let pairs = [
         ("epoch", json!(last.map(|e| e.epoch))),
-        ("train_loss", json!(last.map(|e| e.train_loss))),
-        ("train_accuracy", json!(last.map(|e| e.train_accuracy))),
+        (
+            "train_loss",
+            json!(last.map(|e| e.metric("train_loss").ok())),
+        ),
+        (
+            "train_accuracy",
+            json!(last.map(|e| e.metric("train_accuracy").ok())),
+        ),
         (
             "train_samples_per_second",
             json!(outcome.samples_per_second()),
@@ -348,20 +354,19 @@ fn curves(outcomes: &[Outcome]) -> Result<String> {
     let mut loss = Panel::new("loss");
     let mut accuracy = Panel::new("accuracy");
     for (color, outcome) in outcomes.iter().enumerate() {
-        let points = |of: fn(&dl_core::train::Epoch) -> f64| -> Vec<(f64, f64)> {
-            outcome
-                .epochs
-                .iter()
-                .map(|e| (e.epoch as f64, of(e)))
+        let points = |metric: &str| -> Vec<(f64, f64)> {
+            let found = outcome.epochs.iter();
+            found
+                .filter_map(|e| Some((e.epoch as f64, e.metric(metric).ok()?)))
                 .collect()
         };
         let name = outcome.mode.name();
-        let train = Series::new(format!("{name}, train"), points(|e| e.train_loss));
+        let train = Series::new(format!("{name}, train"), points("train_loss"));
         loss = loss.series(train.dashed().color(color));
-        loss = loss.series(Series::new(name, points(|e| e.eval_loss)).color(color));
-        let train = Series::new(format!("{name}, train"), points(|e| e.train_accuracy));
+        loss = loss.series(Series::new(name, points("eval_loss")).color(color));
+        let train = Series::new(format!("{name}, train"), points("train_accuracy"));
         accuracy = accuracy.series(train.dashed().color(color));
-        accuracy = accuracy.series(Series::new(name, points(|e| e.eval_accuracy)).color(color));
+        accuracy = accuracy.series(Series::new(name, points("eval_accuracy")).color(color));
     }
     Ok(Curves::new("Loss and accuracy by epoch")
         .panel(loss)

@@ -5,6 +5,7 @@
 //! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
 //! | initialisations by name pattern | [`init`] |
 //! | dense, convolution, norms, pools, attention, squeeze-and-excitation, patches, containers | [`layers`] |
+//! | the state of a run on disk | [`checkpoint`] |
 //! | cross-entropy and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
@@ -24,6 +25,7 @@
 //! |---|---|
 //! | `cuda`, `metal` | candle's backend of that name |
 
+pub mod checkpoint;
 pub mod data;
 pub mod init;
 pub mod layers;

@@ -108,6 +108,7 @@ fn a_loss_that_is_not_finite_ends_the_run_before_the_weights_are_touched() {
             error,
             TrainError::NonFiniteLoss {
                 epoch: 1,
+                batch: 0,
                 step: 1,
                 ..
             }
@@ -169,7 +170,7 @@ fn a_callback_ends_the_run_in_mid_epoch_and_the_epoch_is_still_evaluated() {
     let history = trainer.fit(&loader(8), &loader(8)).unwrap();
     // Three steps an epoch: the fourth is the first of the second epoch.
     assert_eq!((history.len(), history[1].step), (2, 4));
-    assert!(history[1].eval_loss.is_finite());
+    assert!(history[1].metric("eval_loss").unwrap().is_finite());
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn the_log_has_one_json_object_an_epoch_with_the_metrics_of_the_history() {
     assert_eq!(lines.len(), history.len());
     for (line, epoch) in lines.iter().zip(&history) {
         assert_eq!(line["run"], "a");
-        assert_eq!(line["eval_loss"], epoch.eval_loss);
+        assert_eq!(line["eval_loss"], epoch.metric("eval_loss").unwrap());
         assert_eq!(line["epoch"], epoch.epoch);
     }
 }
