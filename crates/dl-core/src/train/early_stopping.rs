@@ -185,9 +185,11 @@ mod tests {
     }
 
     /// Value, whether it stops, why.
+    type Row = (f64, bool, &'static str);
+
     #[test]
     fn the_table_of_values_and_stops() {
-        let tables: [(EarlyStopping, &[(f64, bool, &str)]); 5] = [
+        let tables: [(EarlyStopping, &[Row]); 5] = [
             (
                 EarlyStopping::minimize("m").patience(2),
                 &[
