@@ -7,14 +7,22 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::ModuleT;
 
 use crate::Params;
 use crate::text_table::{TextTable, thousands};
 
 thread_local! {
-    static RECORD: RefCell<Option<Vec<Ran>>> = const { RefCell::new(None) };
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+}
+
+/// What is done with a layer that ran.
+enum Listener {
+    /// Listed.
+    Rows(Vec<Ran>),
+    /// Named, if it is the first whose output is not finite.
+    NonFinite(Option<String>),
 }
 
 /// A row, and whether the layer has weights under the row's name.
@@ -92,9 +100,11 @@ impl Summary {
     /// It runs without a graph. It should be a forward in evaluation: one in training changes running
     /// statistics.
     pub fn of<T>(params: &Params, forward: impl FnOnce() -> Result<T>) -> Result<Self> {
-        let recording = Recording::start();
+        let recording = Recording::start(Listener::Rows(vec![]));
         dl_autograd::no_grad(forward)?;
-        let ran = recording.finish();
+        let Some(Listener::Rows(ran)) = recording.finish() else {
+            candle_core::bail!("a summary inside the forward took the layers of this one")
+        };
         let mut names = params.names();
         names.retain(|name| !Params::is_buffer(name));
         let mut unclaimed = by_parent(&names);
@@ -222,20 +232,43 @@ pub fn record(
     output: &Tensor,
     multiply_adds: impl FnOnce() -> usize,
 ) {
-    if RECORD.with_borrow(Option::is_none) {
-        return;
-    }
-    let output = output.dims().to_vec();
-    let row = SummaryRow::new(name.unwrap_or_default(), kind, output, multiply_adds());
-    let ran = Ran {
-        weights: name.is_some(),
-        row,
-    };
-    RECORD.with_borrow_mut(|all| {
-        if let Some(all) = all {
-            all.push(ran);
+    LISTENER.with_borrow_mut(|listener| match listener {
+        None | Some(Listener::NonFinite(Some(_))) => {}
+        Some(Listener::NonFinite(first)) => {
+            if !is_finite(output) {
+                let name = name.unwrap_or("without weights");
+                *first = Some(format!("{kind} {name}"));
+            }
+        }
+        Some(Listener::Rows(all)) => {
+            let output = output.dims().to_vec();
+            all.push(Ran {
+                weights: name.is_some(),
+                row: SummaryRow::new(name.unwrap_or_default(), kind, output, multiply_adds()),
+            });
         }
     });
+}
+
+/// The first layer of a forward whose output holds a NaN or an infinity, as `Linear blocks.3.fc`.
+///
+/// The forward runs without a graph. `None` also where no layer reports itself.
+pub(crate) fn first_non_finite<T>(forward: impl FnOnce() -> Result<T>) -> Result<Option<String>> {
+    let recording = Recording::start(Listener::NonFinite(None));
+    dl_autograd::no_grad(forward)?;
+    Ok(match recording.finish() {
+        Some(Listener::NonFinite(first)) => first,
+        _ => None,
+    })
+}
+
+/// A tensor that cannot be read counts as finite.
+pub(crate) fn is_finite(tensor: &Tensor) -> bool {
+    let values = tensor
+        .detach()
+        .to_dtype(DType::F64)
+        .and_then(|t| t.flatten_all()?.to_vec1::<f64>());
+    values.map_or(true, |all| all.iter().all(|x| x.is_finite()))
 }
 
 /// The products when every element of `values` meets all weights of one entry of the first dimension:
@@ -256,20 +289,20 @@ fn by_parent(names: &[String]) -> BTreeMap<&str, Vec<&str>> {
 }
 
 /// Listens on this thread until it is dropped, then lets the one around it go on.
-struct Recording(Option<Vec<Ran>>);
+struct Recording(Option<Listener>);
 
 impl Recording {
-    fn start() -> Self {
-        Self(RECORD.replace(Some(vec![])))
+    fn start(listener: Listener) -> Self {
+        Self(LISTENER.replace(Some(listener)))
     }
 
-    fn finish(self) -> Vec<Ran> {
-        RECORD.take().unwrap_or_default()
+    fn finish(self) -> Option<Listener> {
+        LISTENER.take()
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        RECORD.set(self.0.take());
+        LISTENER.set(self.0.take());
     }
 }

@@ -110,8 +110,11 @@ fn bits(params: &Params) -> Vec<u32> {
         .collect()
 }
 
+/// Epoch, step, the bits of the metrics and of the rate.
+type Exact = (usize, usize, Vec<(String, u64)>, u64);
+
 /// Everything but times.
-fn without_times(history: &[Epoch]) -> Vec<(usize, usize, Vec<(String, u64)>, u64)> {
+fn without_times(history: &[Epoch]) -> Vec<Exact> {
     let metrics = |epoch: &Epoch| {
         let all = epoch.metrics().iter();
         all.map(|(name, value)| (name.clone(), value.to_bits()))

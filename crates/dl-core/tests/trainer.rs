@@ -152,6 +152,40 @@ fn parameters_that_get_no_gradient_are_named_at_the_first_step() {
     );
 }
 
+/// A weight of the second layer is infinite: the batch is named, and the layer.
+#[test]
+fn a_loss_that_is_not_finite_names_the_batch_and_where_it_began() {
+    let (params, model) = mlp(0.);
+    let origin = |trainer: &mut Trainer| {
+        let error = trainer.fit(&loader(8), &loader(8)).unwrap_err();
+        let TrainError::NonFiniteLoss { batch, origin, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(batch, 0);
+        origin
+    };
+    let trainer = |vars: Vec<(String, candle_core::Var)>| {
+        let optimizer = Optimizer::new(vars, Adam::default()).unwrap();
+        Trainer::new(&model, optimizer, TrainerConfig::default())
+    };
+    let mut loss = trainer(params.trainable()).loss(|z, _| z.sqr()?.sum(1)?.neg()?.log());
+    assert!(origin(&mut loss).starts_with("the model's outputs are finite"));
+    let name = params.names().into_iter().find(|n| n.ends_with("1.weight"));
+    let name = name.unwrap();
+    let broken = (params.get(&name).unwrap().as_tensor() + f64::INFINITY).unwrap();
+    params.set(&name, &broken).unwrap();
+    let found = origin(&mut trainer(params.trainable()));
+    assert_eq!(found, format!("the parameter `{name}` is not finite"));
+    let mut others = params.trainable();
+    others.retain(|(n, _)| *n != name);
+    let found = origin(&mut trainer(others));
+    let layer = name.strip_suffix(".weight").unwrap();
+    assert!(
+        found.ends_with(&format!("that of Linear {layer}")),
+        "{found}"
+    );
+}
+
 struct StopAfter(usize);
 
 impl Callback for StopAfter {

@@ -9,8 +9,8 @@ use crate::data::DataError;
 ///
 /// ```
 /// use dl_core::train::TrainError;
-/// let error = TrainError::NonFiniteLoss { loss: f64::NAN, epoch: 1, batch: 6, step: 7, lr: 0.5 };
-/// assert!(error.to_string().starts_with("loss is NaN at step 7"));
+/// let error = TrainError::NoBatches { split: "training" };
+/// assert_eq!(error.to_string(), "the training data gives no batch");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,8 +26,9 @@ pub enum TrainError {
     Optimizer(#[from] dl_optim::Error),
     /// The loss is NaN or infinite. A smaller rate or clipping is the usual cure.
     #[error(
-        "loss is {loss} at step {step}, on batch {batch} of epoch {epoch}, with rate {lr:e}; lower \
-         the learning rate or clip the gradients"
+        "loss is {loss} at step {step}, on batch {batch} of epoch {epoch}{}, with rate {lr:e}: \
+         {origin}; lower the learning rate or clip the gradients if the data are right",
+        listed(items)
     )]
     NonFiniteLoss {
         /// The loss of the step.
@@ -36,10 +37,14 @@ pub enum TrainError {
         epoch: usize,
         /// The batch in the epoch, from 0.
         batch: usize,
+        /// The items of the step's batches, where the data set has numbers for them.
+        items: Vec<usize>,
         /// The optimizer step, from 1.
         step: usize,
         /// The learning rate of the step.
         lr: f64,
+        /// Where the first value that is not finite comes from.
+        origin: String,
     },
     /// A checkpoint could not be written or read.
     #[error(transparent)]
@@ -115,5 +120,12 @@ fn saved(checkpoint: &Option<PathBuf>) -> String {
     match checkpoint {
         Some(path) => format!("; go on from {}", path.display()),
         None => "; without a checkpoint".to_string(),
+    }
+}
+
+fn listed(items: &[usize]) -> String {
+    match items {
+        [] => String::new(),
+        items => format!(" (items {items:?})"),
     }
 }

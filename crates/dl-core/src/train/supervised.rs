@@ -15,6 +15,7 @@ use crate::checkpoint::{CheckpointError, Part, Snapshot};
 use crate::data::{DataError, Position};
 use crate::losses::{Reduction, cross_entropy};
 use crate::metrics::{Accuracy, Mean};
+use crate::summary::{first_non_finite, is_finite};
 
 /// Counts what a model said about a batch: (output, target) → the mean over its samples.
 pub type Metric<'a> = dyn Fn(&Tensor, &Tensor) -> CandleResult<Mean> + 'a;
@@ -86,7 +87,7 @@ impl<'a> Supervised<'a> {
         let output = self.model.forward_t(&inputs, true)?;
         let loss = sum(&(self.loss)(&output, &targets)?)?;
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        self.require_finite(value, at)?;
+        self.require_finite(value, at, &inputs)?;
         let first = sums.samples == 0;
         self.add_gradients(backward(&loss)?, first, sums)?;
         sums.loss += value;
@@ -99,17 +100,37 @@ impl<'a> Supervised<'a> {
         Ok(())
     }
 
-    fn require_finite(&self, loss: f64, at: Position) -> Result<(), TrainError> {
-        match loss.is_finite() {
-            true => Ok(()),
-            false => Err(TrainError::NonFiniteLoss {
-                loss,
-                epoch: at.epoch as usize + 1,
-                batch: at.batch as usize,
-                step: self.optimizer.steps() + 1,
-                lr: self.optimizer.lr(),
-            }),
+    fn require_finite(&self, loss: f64, at: Position, inputs: &Tensor) -> Result<(), TrainError> {
+        if loss.is_finite() {
+            return Ok(());
         }
+        Err(TrainError::NonFiniteLoss {
+            loss,
+            epoch: at.epoch as usize + 1,
+            batch: at.batch as usize,
+            items: vec![],
+            step: self.optimizer.steps() + 1,
+            lr: self.optimizer.lr(),
+            origin: self.origin(at, inputs)?,
+        })
+    }
+
+    /// Where the first value that is not finite comes from: the inputs, a parameter, a layer, else
+    /// the loss itself.
+    fn origin(&self, at: Position, inputs: &Tensor) -> Result<String, TrainError> {
+        if !is_finite(inputs) {
+            return Ok("the inputs are not finite".to_string());
+        }
+        let mut parameters = self.optimizer.parameters();
+        if let Some((name, _)) = parameters.find(|(_, var)| !is_finite(var)) {
+            return Ok(format!("the parameter `{name}` is not finite"));
+        }
+        let _streams = RngScope::new(self.seed, at.epoch << 32 | at.batch);
+        let layer = first_non_finite(|| self.model.forward_t(inputs, true))?;
+        Ok(match layer {
+            Some(layer) => format!("the first output that is not finite is that of {layer}"),
+            None => "the model's outputs are finite, the loss of them is not".to_string(),
+        })
     }
 
     fn add_gradients(&self, mut new: GradStore, first: bool, sums: &mut Sums) -> CandleResult<()> {
