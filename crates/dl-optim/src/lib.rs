@@ -50,9 +50,11 @@ pub use real::Real;
 pub use rule::{Basics, Options, Rule, Slot};
 pub use rules::{Adagrad, Adam, AdamW, RULES, RmsProp, Sgd, WeightDecay, rule_named};
 pub use schedule::{
-    Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Exponential, HUGGING_FACE_NAMES,
-    HuggingFace, HuggingFaceName, Lambda, Linear, MultiStep, OneCycle, Polynomial, Product,
-    Schedule, Sequence, Step, Warmup,
+    Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential, Greedy,
+    GreedyConfig, HUGGING_FACE_NAMES, HuggingFace, HuggingFaceName, InverseSqrt, LR_SCHEDULER_NAMES,
+    Lambda, Linear, LrScheduler, Mode, MultiStep, Noam, OneCycle, PlateauConfig, Polynomial,
+    Product, Ramp, ReduceOnPlateau, Schedule, Sequence, Step, SwaAnneal, ThresholdMode, Warmup,
+    WarmupStableDecay,
 };
 pub use state::{GroupHeader, OptimizerState, StateHeader};
 pub use sweep::{Kernel, Lanes, Sweep};
