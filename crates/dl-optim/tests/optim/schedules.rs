@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use dl_optim::{
-    Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential, Greedy,
-    GreedyConfig, HUGGING_FACE_NAMES, HuggingFace, InverseSqrt, LR_SCHEDULER_NAMES, Lambda, Linear,
-    LrScheduler, MultiStep, Noam, OneCycle, PlateauConfig, Polynomial, Product, ReduceOnPlateau,
-    Schedule, Sequence, Step, SwaAnneal, Warmup, WarmupStableDecay,
+    Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,
+    Greedy, GreedyConfig, HUGGING_FACE_NAMES, HuggingFace, InverseSqrt, LR_SCHEDULER_NAMES, Lambda,
+    Linear, LrScheduler, MultiStep, Noam, OneCycle, PlateauConfig, Polynomial, Product,
+    ReduceOnPlateau, Schedule, Sequence, Step, SwaAnneal, Warmup, WarmupStableDecay,
 };
 use serde::Deserialize;
 
@@ -311,7 +311,11 @@ fn every_hugging_face_name_is_found_and_another_lists_them() {
     for name in HUGGING_FACE_NAMES {
         let schedule = HuggingFace::named(name, 10, 100).unwrap();
         // The last of these names is a step ahead.
-        let top = if *name == "cosine_warmup_with_min_lr" { 9 } else { 10 };
+        let top = if *name == "cosine_warmup_with_min_lr" {
+            9
+        } else {
+            10
+        };
         assert_eq!(schedule.at(top), 1.0, "{name}");
     }
     let error = HuggingFace::named("cosin", 10, 100)
