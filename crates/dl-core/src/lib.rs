@@ -9,7 +9,7 @@
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |
 //! | the loop, evaluation, callbacks | [`train`] |
-//! | curves and confusion matrices as SVG | [`plot`] |
+//! | curves, confusion matrices, range tests and paths of optimizers as SVG | [`plot`] |
 //!
 //! | feature | what it turns on |
 //! |---|---|
