@@ -4,10 +4,10 @@
 //! cargo run --release --example compare_optimizers -- --out-dir .
 //! ```
 //!
-//! Rosenbrock's bent valley and Rastrigin's dents, from the same start with a rate that suits each
-//! rule. Prints a table of the values reached and writes `rosenbrock.svg` and `rastrigin.svg`, which
-//! show why: plain descent creeps along the valley floor, momentum overshoots, and the adaptive rules
-//! go straight.
+//! Rosenbrock's bent valley and Rastrigin's dents, from the same start, each rule with a rate of its
+//! own. Prints a table of the values reached and writes `rosenbrock.svg` and `rastrigin.svg`. In the
+//! valley plain descent creeps, momentum and Adam get near the minimum at (1, 1); of Rastrigin's dents
+//! all of them end in the nearest, at 24.9: none of these rules looks further.
 
 use std::path::PathBuf;
 
