@@ -95,10 +95,10 @@ impl Callback for PrintEpochs {
         println!(
             "{:>5} {:>10.4} {:>14.4} {:>9.4} {:>13.4} {:>9.0}",
             e.epoch,
-            e.train_loss,
-            e.train_accuracy,
-            e.eval_loss,
-            e.eval_accuracy,
+            e.metric("train_loss")?,
+            e.metric("train_accuracy")?,
+            e.metric("eval_loss")?,
+            e.metric("eval_accuracy")?,
             e.train_samples_per_second
         );
         Ok(Flow::Continue)

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor
 use rayon::prelude::*;
 
 use crate::exp::Exp;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, dispatch, row_max, row_sum};
 use crate::softmax::softmax;
 use crate::tape::{apply1, differentiable};
@@ -77,15 +77,16 @@ impl CrossEntropy {
                 logits.shape()
             )
         };
+        float("cross_entropy", ("logits", logits))?;
         if targets.dims() != [n] || !targets.dtype().is_int() {
             bail!(
-                "cross_entropy of logits ({n}, {classes}) takes {n} class indices, got {:?} of {:?}",
+                "cross_entropy of logits ({n}, {classes}) takes targets ({n},) of an integer type, got {:?} of {:?}",
                 targets.shape(),
                 targets.dtype()
             )
         }
         if !(0. ..=1.).contains(&smoothing) {
-            bail!("label_smoothing must lie in [0, 1], got {smoothing}")
+            bail!("cross_entropy needs a label_smoothing in [0, 1], got {smoothing}")
         }
         let wide = targets.to_dtype(DType::I64)?.to_vec1::<i64>()?;
         if let Some((i, t)) = wide
@@ -93,7 +94,7 @@ impl CrossEntropy {
             .enumerate()
             .find(|(_, t)| !(0..classes as i64).contains(*t))
         {
-            bail!("target {i} is class {t}, the logits have {classes} classes")
+            bail!("cross_entropy of logits with {classes} classes got class {t} as target {i}")
         }
         Ok(Self {
             targets: wide.into_iter().map(|t| t as u32).collect(),

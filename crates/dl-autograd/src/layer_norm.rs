@@ -87,8 +87,8 @@ pub(crate) fn norm(
     let rank = weight.or(bias).map_or(1, Tensor::rank);
     if rank == 0 || rank > x.rank() {
         bail!(
-            "{name} over {rank} dimensions got x of {} dimensions",
-            x.rank()
+            "{name} takes x (…, d) with the {rank} dimensions of its weight and more, got {:?}",
+            x.shape()
         )
     }
     let row = &x.dims()[x.rank() - rank..];

@@ -23,6 +23,7 @@
 //! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
 //! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
 //! | padding | [`pad`](pad()) |
+//! | a factor for every channel | [`scale_channels`](scale_channels()) |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
@@ -79,6 +80,7 @@ mod rng;
 mod rng_scope;
 mod rope;
 mod row_norm;
+mod scale_channels;
 mod scatter;
 mod separable;
 mod simd;
@@ -129,6 +131,7 @@ pub use rms_norm::rms_norm;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
+pub use scale_channels::scale_channels;
 pub use scatter::{scatter, scatter_add};
 pub use softmax::{log_softmax, softmax};
 pub use spectral_norm::{power_iteration, spectral_norm};

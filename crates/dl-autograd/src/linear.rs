@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
 
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::Scalar;
 use crate::tape::{apply2, apply3, differentiable};
@@ -73,7 +73,9 @@ type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
 impl Linear {
     fn new(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        let (outputs, inputs) = weight.dims2()?;
+        let &[outputs, inputs] = weight.dims() else {
+            bail!("linear takes weight (out, in), got {:?}", weight.shape())
+        };
         if x.dims().last() != Some(&inputs) || x.rank() < 2 {
             bail!(
                 "linear with weight {:?} takes x (…, {inputs}), got {:?}",
@@ -85,13 +87,16 @@ impl Linear {
             && bias.dims() != [outputs]
         {
             bail!(
-                "linear with weight {:?} got a bias of {:?}",
+                "linear with weight {:?} takes bias ({outputs},), got {:?}",
                 weight.shape(),
                 bias.shape()
             )
         }
+        let others = [Some(("weight", weight)), bias.map(|bias| ("bias", bias))];
+        let others: Vec<_> = others.into_iter().flatten().collect();
+        one_float_type("linear", ("x", x), &others)?;
         Ok(Self {
-            rows: x.elem_count() / inputs.max(1),
+            rows: x.dims()[..x.rank() - 1].iter().product(),
             inputs,
             outputs,
         })

@@ -48,7 +48,7 @@ pub fn min(x: &Tensor, dim: usize) -> Result<(Tensor, Tensor)> {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn amax(x: &Tensor, dim: usize) -> Result<Tensor> {
-    let (y, _) = Extremum::Max.find(x, dim)?;
+    let (y, _) = Extremum::Max.find("amax", x, dim)?;
     apply_n(&[x], y, Shared { dim })
 }
 
@@ -61,12 +61,12 @@ pub fn amax(x: &Tensor, dim: usize) -> Result<Tensor> {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn amin(x: &Tensor, dim: usize) -> Result<Tensor> {
-    let (y, _) = Extremum::Min.find(x, dim)?;
+    let (y, _) = Extremum::Min.find("amin", x, dim)?;
     apply_n(&[x], y, Shared { dim })
 }
 
 fn one_of(x: &Tensor, dim: usize, extremum: Extremum) -> Result<(Tensor, Tensor)> {
-    let (y, index) = extremum.find(x, dim)?;
+    let (y, index) = extremum.find(extremum.name(), x, dim)?;
     let op = First {
         dim,
         index: index.clone(),
@@ -81,10 +81,17 @@ enum Extremum {
 }
 
 impl Extremum {
-    fn find(self, x: &Tensor, dim: usize) -> Result<(Tensor, Tensor)> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Max => "max",
+            Self::Min => "min",
+        }
+    }
+
+    fn find(self, op: &str, x: &Tensor, dim: usize) -> Result<(Tensor, Tensor)> {
         if dim >= x.rank() || x.dims()[dim] == 0 {
             bail!(
-                "no largest or smallest along dimension {dim} of a tensor {:?}",
+                "{op} needs elements along its dimension {dim}, got x {:?}",
                 x.shape()
             )
         }

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use num_traits::Float;
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -149,6 +149,7 @@ fn derivative<T: Scalar>(f: Pointwise, x: T) -> T {
 
 impl Pointwise {
     fn apply(self, x: &Tensor) -> Result<Tensor> {
+        float(self.name(), ("x", x))?;
         if !has_kernel(x) {
             return self.composed(x);
         }

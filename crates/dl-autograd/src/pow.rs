@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, if_tracked, is_half, read, tensor};
+use crate::host::{by_dtype, float, has_kernel, if_tracked, is_half, one_float_type, read, tensor};
 use crate::many_inputs::CustomOpN;
 use crate::simd::Scalar;
 use crate::tape::apply_n;
@@ -27,6 +27,7 @@ use crate::view::expand;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn pow(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    one_float_type("pow", ("x", x), &[("y", y)])?;
     let shape = x.shape().broadcast_shape_binary_op(y.shape(), "pow")?;
     let x = expand(x, shape.dims().to_vec())?;
     let y = expand(y, shape.dims().to_vec())?;
@@ -47,6 +48,7 @@ pub fn pow(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn powf(x: &Tensor, exponent: f64) -> Result<Tensor> {
+    float("powf", ("x", x))?;
     let power = raise_to(&x.detach(), exponent)?;
     apply_n(&[x], power, PowF(exponent))
 }

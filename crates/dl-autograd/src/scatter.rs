@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use crate::host::if_tracked;
+use crate::host::{if_tracked, same_type};
 use crate::many_inputs::CustomOpN;
 use crate::tape::apply_n;
 
@@ -67,6 +67,15 @@ enum Write {
     Add,
 }
 
+impl Write {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Over => "scatter",
+            Self::Add => "scatter_add",
+        }
+    }
+}
+
 struct Scatter {
     dim: usize,
     index: Tensor,
@@ -81,20 +90,25 @@ impl Scatter {
             && (0..init.rank()).all(|d| d == dim || index.dims()[d] == init.dims()[d]);
         if !fits || !matches!(index.dtype(), DType::U8 | DType::U32 | DType::I64) {
             bail!(
-                "scatter along dimension {dim} of init {:?} got an index {:?} of {:?} and src {:?}",
+                "{} along dimension {dim} of init {:?} got an index {:?} of {:?} and src {:?}",
+                write.name(),
                 init.shape(),
                 index.shape(),
                 index.dtype(),
                 src.shape()
             )
         }
+        same_type(write.name(), ("init", init), &[("src", src)])?;
         let size = init.dims()[dim];
         let wide = index
             .flatten_all()?
             .to_dtype(DType::I64)?
             .to_vec1::<i64>()?;
         if let Some(i) = wide.iter().find(|i| !(0..size as i64).contains(*i)) {
-            bail!("scatter along a dimension of {size} got the index {i}")
+            bail!(
+                "{} along a dimension of {size} got the index {i}",
+                write.name()
+            )
         }
         Ok(Self {
             dim,
@@ -131,7 +145,7 @@ impl Scatter {
 
 impl CustomOpN for Scatter {
     fn name(&self) -> &'static str {
-        "scatter"
+        self.write.name()
     }
 
     fn bwd(&self, inputs: &[Tensor], _: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {

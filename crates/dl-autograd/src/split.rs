@@ -10,7 +10,7 @@ use candle_core::{
 
 use crate::no_grad::operand;
 use crate::tape::{apply1, apply2};
-use crate::view::reshape;
+use crate::view::{reshape, slice};
 
 /// `x` cut into slices of the given sizes along one dimension, as `torch.split`.
 ///
@@ -28,7 +28,8 @@ use crate::view::reshape;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn split(x: &Tensor, sizes: &[usize], dim: usize) -> Result<Vec<Tensor>> {
-    if dim >= x.rank() || sizes.iter().sum::<usize>() != x.dims()[dim] {
+    let total = sizes.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
+    if dim >= x.rank() || total != Some(x.dims()[dim]) {
         bail!(
             "split of {:?} along dimension {dim} cannot give the sizes {sizes:?}",
             x.shape()
@@ -42,7 +43,7 @@ pub fn split(x: &Tensor, sizes: &[usize], dim: usize) -> Result<Vec<Tensor>> {
     let values = x.detach();
     let slices = starts
         .zip(sizes)
-        .map(|(start, &size)| values.narrow(dim, start, size));
+        .map(|(start, &size)| slice(&values, dim, start, size));
     if !x.track_op() {
         return slices.collect();
     }
@@ -67,7 +68,7 @@ pub fn split(x: &Tensor, sizes: &[usize], dim: usize) -> Result<Vec<Tensor>> {
 pub fn chunk(x: &Tensor, chunks: usize, dim: usize) -> Result<Vec<Tensor>> {
     if dim >= x.rank() || chunks == 0 {
         bail!(
-            "chunk of {:?} along dimension {dim} into {chunks}",
+            "chunk of {:?} along dimension {dim} needs chunks of 1 or more, got {chunks}",
             x.shape()
         )
     }

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::lanes::sums;
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply2, differentiable};
@@ -55,6 +55,7 @@ fn check(v: &Tensor, g: &Tensor, dim: Option<usize>) -> Result<()> {
         Some(dim) if dim < v.rank() => wanted[dim] = v.dims()[dim],
         Some(dim) => bail!("weight_norm over dimension {dim} of v {:?}", v.shape()),
     }
+    one_float_type("weight_norm", ("v", v), &[("g", g)])?;
     match g.dims() == wanted {
         true => Ok(()),
         false => bail!(

@@ -180,7 +180,10 @@ pub enum Error {
         /// The rule in the state.
         got: String,
     },
-    /// A file could not be read or written.
+    /// A state could not be written.
+    #[error(transparent)]
+    Save(#[from] dl_files::Error),
+    /// A file could not be read.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.

@@ -37,7 +37,6 @@
 //! | `metal` | candle's Metal backend |
 
 mod accumulator;
-mod atomic_file;
 mod candle_optimizer;
 mod centralize;
 mod clip;

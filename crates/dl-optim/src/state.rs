@@ -1,6 +1,6 @@
 //! What an optimizer remembers, in memory and on disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Parameter;
 use crate::update::slot_dtype;
-use crate::{Error, LowPrecision, Optimizer, Result, atomic_file};
+use crate::{Error, LowPrecision, Optimizer, Result};
 
 /// The key of the header in the metadata of the file.
 const HEADER: &str = "optimizer";
@@ -103,17 +103,8 @@ impl OptimizerState {
         let path = path.as_ref();
         let header = serde_json::to_string(&self.header)
             .map_err(|error| not_a_state(path, &error.to_string()))?;
-        let metadata = HashMap::from([(HEADER.to_string(), header)]);
-        // safetensors asks for bytes without a way to fail, so they have to be on the CPU already.
-        let tensors = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?)));
-        let tensors = tensors.collect::<candle_core::Result<BTreeMap<_, _>>>()?;
-        atomic_file::replace(path, |sibling| {
-            safetensors::serialize_to_file(tensors, Some(metadata), sibling)
-                .map_err(std::io::Error::other)
-        })
+        let metadata = [(HEADER, header.as_str())];
+        Ok(dl_files::save_safetensors(path, &self.tensors, &metadata)?)
     }
 
     /// Reads a state, onto the CPU.

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::update::slot_dtype;
-use crate::{Error, Optimizer, OptimizerState, Result, atomic_file};
+use crate::{Error, Optimizer, OptimizerState, Result};
 
 /// Rules of which PyTorch keeps no step count; what they do depends on the first step only.
 const WITHOUT_STEP: &[&str] = &["muon", "sgd"];
@@ -119,11 +119,7 @@ impl Optimizer {
         order: &[S],
     ) -> Result<()> {
         let tensors = self.torch_state(order)?;
-        let metadata = [("format".to_string(), "pt".to_string())].into();
-        atomic_file::replace(path.as_ref(), |sibling| {
-            safetensors::serialize_to_file(tensors, Some(metadata), sibling)
-                .map_err(std::io::Error::other)
-        })
+        Ok(dl_files::save_safetensors(path, &tensors, &[])?)
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{Operand, RowNorm, cpu, filled};
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, read, same_type, slice, tensor};
 use crate::simd::Scalar;
 use crate::sum::add;
 use crate::tape::{apply2, apply3, differentiable};
@@ -20,6 +20,8 @@ pub(crate) fn add_row_norm(
     weight: Option<&Tensor>,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
+    same_type(norm.name, ("x", x), &[("residual", residual)])?;
+    norm.check_types(x, weight, bias)?;
     if !has_kernel(x) {
         return norm.apply(&add(x, residual)?, weight, bias);
     }

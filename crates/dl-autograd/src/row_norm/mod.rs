@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply3, differentiable};
 use crate::view::contiguous;
@@ -85,6 +85,7 @@ impl RowNorm {
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
         self.check()?;
+        self.check_types(x, weight, bias)?;
         if !has_kernel(x) {
             return self.composed(x, weight, bias);
         }
@@ -100,6 +101,17 @@ impl RowNorm {
             let dbias = if_tracked(&i[2], || self.pull_bias(&i[2], dy))?;
             Ok(vec![dx, dweight, dbias])
         }))
+    }
+
+    fn check_types(
+        &self,
+        x: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Result<()> {
+        let others = [("weight", weight), ("bias", bias)];
+        let given = others.iter().filter_map(|(name, t)| Some((*name, (*t)?)));
+        one_float_type(self.name, ("x", x), &given.collect::<Vec<_>>())
     }
 
     fn check(&self) -> Result<()> {

@@ -199,7 +199,10 @@ fn what_does_not_fit_is_named() {
     let first = |parts: Result<Vec<Tensor>>| parts.map(|p| p[0].clone());
     says(first(split(&t(&[2, 5]), &[2, 2], 1)), "sizes [2, 2]");
     says(first(split(&t(&[2, 5]), &[2], 2)), "dimension 2");
-    says(first(chunk(&t(&[2, 5]), 0, 1)), "into 0");
+    says(
+        first(chunk(&t(&[2, 5]), 0, 1)),
+        "chunks of 1 or more, got 0",
+    );
     says(first(unbind(&t(&[2, 5]), 2)), "dimension 2");
     assert!(narrow(&t(&[2, 5]), 1, 3, 3).is_err());
     says(cumsum(&t(&[2]), 1), "dimension 1");

@@ -6,6 +6,7 @@ use dl_autograd::{Conv1dConfig, same_padding};
 
 use super::conv2d::check_groups;
 use super::linear::uniform;
+use crate::summary;
 
 /// The zeros around a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,7 @@ impl Default for Conv1dOptions {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Conv1d {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     options: Conv1dOptions,
@@ -76,6 +78,7 @@ pub fn conv1d(c_in: usize, c_out: usize, options: Conv1dOptions, vb: VarBuilder)
     let init = uniform(shape.1 * shape.2);
     let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
     Ok(Conv1d {
+        name: vb.prefix(),
         weight: vb.get_with_hints(shape, "weight", init)?,
         bias: bias.transpose()?,
         options,
@@ -95,6 +98,10 @@ impl Module for Conv1d {
             dilation: o.dilation,
             groups: o.groups,
         };
-        dl_autograd::conv1d(x, &self.weight, self.bias.as_ref(), &config)
+        let y = dl_autograd::conv1d(x, &self.weight, self.bias.as_ref(), &config)?;
+        summary::record(Some(&self.name), "Conv1d", &y, || {
+            summary::products(&y, &self.weight)
+        });
+        Ok(y)
     }
 }

@@ -5,6 +5,7 @@ use candle_nn::{Module, VarBuilder};
 use dl_autograd::{Conv2dConfig, Padding2d};
 
 use super::linear::uniform;
+use crate::summary;
 
 /// The zeros around an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl Default for Conv2dOptions {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Conv2d {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     options: Conv2dOptions,
@@ -76,6 +78,7 @@ pub fn conv2d(c_in: usize, c_out: usize, options: Conv2dOptions, vb: VarBuilder)
     let init = uniform(shape.1 * shape.2 * shape.3);
     let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
     Ok(Conv2d {
+        name: vb.prefix(),
         weight: vb.get_with_hints(shape, "weight", init)?,
         bias: bias.transpose()?,
         options,
@@ -108,6 +111,10 @@ impl Module for Conv2d {
             dilation: self.options.dilation,
             groups: self.options.groups,
         };
-        dl_autograd::conv2d(x, &self.weight, self.bias.as_ref(), &config)
+        let y = dl_autograd::conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
+        summary::record(Some(&self.name), "Conv2d", &y, || {
+            summary::products(&y, &self.weight)
+        });
+        Ok(y)
     }
 }

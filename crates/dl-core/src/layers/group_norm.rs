@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, Module, VarBuilder};
 
+use crate::summary;
+
 /// PyTorch's defaults. An `eps` alone converts into it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GroupNormConfig {
@@ -46,6 +48,7 @@ impl From<f64> for GroupNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
+    name: String,
     groups: usize,
     channels: usize,
     weight: Option<Tensor>,
@@ -64,8 +67,10 @@ pub fn group_norm(
         bail!("{groups} groups do not divide {channels} channels")
     }
     let config = config.into();
+    let name = vb.prefix();
     let (weight, bias) = affine(config.affine, channels, vb)?;
     Ok(GroupNorm {
+        name,
         groups,
         channels,
         weight,
@@ -101,7 +106,10 @@ impl Module for GroupNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         check(x, self.channels)?;
         let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
-        dl_autograd::group_norm(x, self.groups, weight, bias, self.eps)
+        let y = dl_autograd::group_norm(x, self.groups, weight, bias, self.eps)?;
+        let name = weight.map(|_| self.name.as_str());
+        summary::record(name, "GroupNorm", &y, || 0);
+        Ok(y)
     }
 }
 

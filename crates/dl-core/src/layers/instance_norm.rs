@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Module, VarBuilder};
 
 use super::group_norm::{affine, check};
+use crate::summary;
 
 /// PyTorch's defaults. Running statistics, off there by default, are not offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +41,7 @@ impl Default for InstanceNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct InstanceNorm {
+    name: String,
     channels: usize,
     weight: Option<Tensor>,
     bias: Option<Tensor>,
@@ -52,8 +54,10 @@ pub fn instance_norm(
     config: InstanceNormConfig,
     vb: VarBuilder,
 ) -> Result<InstanceNorm> {
+    let name = vb.prefix();
     let (weight, bias) = affine(config.affine, channels, vb)?;
     Ok(InstanceNorm {
+        name,
         channels,
         weight,
         bias,
@@ -65,6 +69,9 @@ impl Module for InstanceNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         check(x, self.channels)?;
         let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
-        dl_autograd::instance_norm(x, weight, bias, self.eps)
+        let y = dl_autograd::instance_norm(x, weight, bias, self.eps)?;
+        let name = weight.map(|_| self.name.as_str());
+        summary::record(name, "InstanceNorm", &y, || 0);
+        Ok(y)
     }
 }

@@ -3,6 +3,8 @@
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, Module, VarBuilder};
 
+use crate::summary;
+
 /// PyTorch's defaults. An `eps` alone converts into it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormConfig {
@@ -50,6 +52,7 @@ impl From<f64> for LayerNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
+    name: String,
     shape: Shape,
     weight: Option<Tensor>,
     bias: Option<Tensor>,
@@ -69,6 +72,7 @@ pub fn layer_norm(
     };
     let affine = config.elementwise_affine;
     Ok(LayerNorm {
+        name: vb.prefix(),
         weight: get(affine, "weight", 1.)?,
         bias: get(affine && config.bias, "bias", 0.)?,
         eps: config.eps,
@@ -80,18 +84,27 @@ impl LayerNorm {
     /// The normalised sum of `x` and `residual`, which is never stored: the end of a post-norm block.
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let residual = one_row(residual, &self.shape, self.weight.is_some())?;
-        over(x, &self.shape, self.weight.is_some(), |x| {
+        let y = over(x, &self.shape, self.weight.is_some(), |x| {
             let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
             dl_autograd::add_layer_norm(x, &residual, weight, bias, self.eps)
-        })
+        })?;
+        self.record(&y);
+        Ok(y)
+    }
+
+    fn record(&self, y: &Tensor) {
+        let name = self.weight.as_ref().map(|_| self.name.as_str());
+        summary::record(name, "LayerNorm", y, || 0);
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        over(x, &self.shape, self.weight.is_some(), |x| {
+        let y = over(x, &self.shape, self.weight.is_some(), |x| {
             dl_autograd::layer_norm(x, self.weight.as_ref(), self.bias.as_ref(), self.eps)
-        })
+        })?;
+        self.record(&y);
+        Ok(y)
     }
 }
 

@@ -13,12 +13,18 @@ mod instance_norm;
 mod kv_cache;
 mod layer_norm;
 mod linear;
+mod module_dict;
+mod module_list;
 mod multihead_attention;
+mod patch_embed;
 mod pool;
 mod positions;
+mod residual;
 mod resize;
 mod rms_norm;
+mod sequential;
 mod spectral_norm;
+mod squeeze_excite;
 mod transformer;
 mod transformer_decoder;
 mod transformer_encoder;
@@ -37,12 +43,20 @@ pub use instance_norm::{InstanceNorm, InstanceNormConfig, instance_norm};
 pub use kv_cache::KvCache;
 pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
 pub use linear::{Linear, linear, linear_no_bias};
+pub use module_dict::{ModuleDict, module_dict};
+pub use module_list::{ModuleList, module_list};
 pub use multihead_attention::{MultiheadAttention, MultiheadAttentionConfig, multihead_attention};
+pub use patch_embed::{PatchEmbed, PatchEmbedConfig, patch_embed};
 pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions, learned_positions};
+pub use residual::Residual;
 pub use resize::{Pad, PixelShuffle, PixelUnshuffle, Upsample};
 pub use rms_norm::{RmsNorm, RmsNormConfig, rms_norm};
+pub use sequential::{Sequential, SequentialBuilder, sequential};
 pub use spectral_norm::{SpectralNorm, SpectralNormConfig, spectral_norm};
+pub use squeeze_excite::{
+    SqueezeActivation, SqueezeExcite, SqueezeExciteConfig, SqueezeGate, squeeze_excite,
+};
 pub use transformer::{FeedForwardActivation, TransformerConfig};
 pub use transformer_decoder::{
     TransformerDecoder, TransformerDecoderLayer, transformer_decoder, transformer_decoder_layer,

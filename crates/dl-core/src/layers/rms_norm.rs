@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Shape, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
 use super::layer_norm::over;
+use crate::summary;
 
 /// PyTorch's defaults. An `eps` alone converts into it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +48,7 @@ impl From<f64> for RmsNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
+    name: String,
     shape: Shape,
     weight: Option<Tensor>,
     eps: Option<f64>,
@@ -61,6 +63,7 @@ pub fn rms_norm(
     let (shape, config) = (shape.into(), config.into());
     let get = || vb.get_with_hints(shape.clone(), "weight", Init::Const(1.));
     Ok(RmsNorm {
+        name: vb.prefix(),
         weight: config.elementwise_affine.then(get).transpose()?,
         eps: config.eps,
         shape,
@@ -80,8 +83,11 @@ fn epsilon(dtype: DType) -> f64 {
 impl Module for RmsNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
-        over(x, &self.shape, self.weight.is_some(), |x| {
+        let y = over(x, &self.shape, self.weight.is_some(), |x| {
             dl_autograd::rms_norm(x, self.weight.as_ref(), eps)
-        })
+        })?;
+        let name = self.weight.as_ref().map(|_| self.name.as_str());
+        summary::record(name, "RmsNorm", &y, || 0);
+        Ok(y)
     }
 }
