@@ -12,7 +12,7 @@
 //! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |
 //! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
 //! | the loop, evaluation, callbacks, gradients by name | [`train`] |
-//! | curves and confusion matrices as SVG | [`plot`] |
+//! | curves, confusion matrices, range tests and paths of optimizers as SVG | [`plot`] |
 //!
 //! A model of one's own is a struct of [`layers`], or layers chained by [`layers::sequential`], listed
 //! by [`layers::module_list`] or kept by name in [`layers::module_dict`]; its weights have PyTorch's

@@ -114,6 +114,18 @@ pub enum Error {
         /// The parameters, in name order.
         names: Vec<String>,
     },
+    /// Gradients are infinite or not numbers: the loss diverged, or the rate is too high.
+    #[error("the gradient is not finite for {}", names.join(", "))]
+    NonFiniteGradients {
+        /// The parameters, in name order.
+        names: Vec<String>,
+    },
+    /// A rule that a momentum was given to has none.
+    #[error("{rule} has no momentum")]
+    NoMomentum {
+        /// The rule.
+        rule: &'static str,
+    },
     /// A gradient does not look like its parameter.
     #[error(
         "the gradient of `{name}` must be {dtype:?} {shape:?}, got {got_dtype:?} {got_shape:?}"

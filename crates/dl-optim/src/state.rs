@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Parameter;
 use crate::update::slot_dtype;
-use crate::{Error, Optimizer, Result};
+use crate::{Error, LowPrecision, Optimizer, Result};
 
 /// The key of the header in the metadata of the file.
 const HEADER: &str = "optimizer";
+
+/// The slot of master weights.
+const MASTER: &str = "master";
 
 /// Everything an optimizer needs to go on as if it had never stopped.
 ///
@@ -32,7 +35,8 @@ const HEADER: &str = "optimizer";
 /// ```
 #[derive(Clone, Debug)]
 pub struct OptimizerState {
-    /// `parameter.slot` → tensor, with PyTorch's slot names, and `parameter.step`, an `i64` scalar.
+    /// `parameter.slot` → tensor, with PyTorch's slot names, `parameter.step`, an `i64` scalar, and
+    /// `parameter.master` where there are master weights.
     pub tensors: BTreeMap<String, Tensor>,
     /// What is not a tensor.
     pub header: StateHeader,
@@ -54,6 +58,12 @@ pub struct StateHeader {
     pub version: String,
     /// Steps taken.
     pub steps: usize,
+    /// Steps skipped for gradients that were not finite.
+    #[serde(default)]
+    pub skipped: usize,
+    /// How f16 and bf16 parameters are updated; a record, as the rules' options are.
+    #[serde(default)]
+    pub low_precision: LowPrecision,
     /// The scheduled learning rate.
     pub lr: f64,
     /// Parameters that are treated alike.
@@ -156,10 +166,12 @@ impl Optimizer {
             let (parameter, slot) = (parameter.to_string(), slot.to_string());
             return Err(Error::UnexpectedState { parameter, slot });
         }
-        for (parameter, (step, slots)) in self.parameters.iter_mut().zip(loaded) {
-            (parameter.step, parameter.slots) = (step, slots);
+        for (parameter, loaded) in self.parameters.iter_mut().zip(loaded) {
+            (parameter.step, parameter.slots) = (loaded.step, loaded.slots);
+            parameter.master = loaded.master;
         }
         (self.steps, self.lr) = (state.header.steps, state.header.lr);
+        self.skipped = state.header.skipped;
         Ok(())
     }
 
@@ -184,6 +196,9 @@ impl Optimizer {
             let slots = self.rules[parameter.rule].slots(parameter.var.dims());
             for (slot, tensor) in slots.iter().zip(&parameter.slots) {
                 tensors.insert(format!("{name}.{}", slot.name), tensor.clone());
+            }
+            if let Some(master) = &parameter.master {
+                tensors.insert(format!("{name}.{MASTER}"), master.detach());
             }
         }
         Ok(OptimizerState {
@@ -212,6 +227,8 @@ impl Optimizer {
         StateHeader {
             version,
             steps: self.steps,
+            skipped: self.skipped,
+            low_precision: self.low_precision,
             lr: self.lr,
             groups,
         }
@@ -246,12 +263,12 @@ impl Optimizer {
         }
     }
 
-    /// Takes what belongs to a parameter out of `rest`: its steps and its slots.
+    /// Takes what belongs to a parameter out of `rest`: its steps, its slots and its master weights.
     fn load_parameter(
         &self,
         parameter: &Parameter,
         rest: &mut BTreeMap<&String, &Tensor>,
-    ) -> Result<(usize, Vec<Tensor>)> {
+    ) -> Result<Loaded> {
         let mut take = |slot: &str, dtype: DType, shape: &[usize]| {
             let tensor = rest.remove(&format!("{}.{slot}", parameter.name));
             fit(tensor, &parameter.name, slot, dtype, shape)
@@ -272,8 +289,26 @@ impl Optimizer {
                 slots.push(tensor.contiguous()?.copy()?.to_device(device)?);
             }
         }
-        Ok((step, slots))
+        let master = match &parameter.master {
+            Some(own) => {
+                let master = take(MASTER, DType::F32, own.dims())?.contiguous()?.copy()?;
+                Some(Var::from_tensor(&master.to_device(device)?)?)
+            }
+            None => None,
+        };
+        Ok(Loaded {
+            step,
+            slots,
+            master,
+        })
     }
+}
+
+/// What a state holds about one parameter.
+struct Loaded {
+    step: usize,
+    slots: Vec<Tensor>,
+    master: Option<Var>,
 }
 
 pub(crate) fn fit(

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 
+use crate::low_precision::Rounding;
 use crate::real::Composed;
 use crate::sweep::{self, Intake};
 use crate::{Kernel, Lanes, Sweep};
@@ -66,6 +67,7 @@ pub struct Update<'a> {
     pub(crate) raw_gradient: &'a Tensor,
     pub(crate) intake: Intake,
     pub(crate) path: Path,
+    pub(crate) rounding: Rounding,
 }
 
 impl Update<'_> {
@@ -99,7 +101,7 @@ impl Update<'_> {
         if theta.elem_count() == 0 {
             return Ok(());
         }
-        self.var.set(&theta.to_dtype(self.var.dtype())?)
+        self.var.set(&self.rounding.round(theta, self.var.dtype())?)
     }
 
     /// Applies one formula to every element, in one pass where the device and type have a loop.
@@ -109,6 +111,13 @@ impl Update<'_> {
     {
         if self.path == Path::Fused && sweep::can_sweep(self.var) {
             return sweep::sweep(self.var, self.raw_gradient, self.slots, self.intake, kernel);
+        }
+        // f16 and bf16: the same pass, on a copy in f32.
+        if self.path == Path::Fused && self.var.device().is_cpu() {
+            let theta = self.theta()?;
+            let gradient = self.raw_gradient.detach().to_dtype(theta.dtype())?;
+            sweep::sweep(&theta, &gradient, self.slots, self.intake, kernel)?;
+            return self.write(&theta);
         }
         let theta = Composed::new(self.theta());
         let gradient = Composed::new(self.gradient());

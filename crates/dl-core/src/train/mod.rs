@@ -14,6 +14,7 @@ mod stop_on_signal;
 mod supervised;
 mod train_step;
 mod trainer;
+mod update_batch_norm;
 
 pub use batch_source::{BatchSource, BatchStream};
 pub use callback::{Callback, Epoch, Evaluated, Flow, Plan, Step};
@@ -28,3 +29,4 @@ pub use stop_on_signal::StopOnSignal;
 pub use supervised::{Metric, Supervised};
 pub use train_step::{StepReport, TrainStep, Window};
 pub use trainer::{Batch, History, Loss, Trainer};
+pub use update_batch_norm::update_batch_norm;

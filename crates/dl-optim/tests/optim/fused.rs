@@ -140,7 +140,7 @@ fn a_norm_is_the_same_bits_for_any_number_of_threads() {
     }
 }
 
-/// Half precision has no loop: it is composed, in f32, and rounded once at the end.
+/// Half precision is computed in f32 and rounded once at the end.
 #[test]
 fn bf16_parameters_follow_the_f32_ones_to_their_precision() {
     let fixture = fixture();

@@ -1,12 +1,18 @@
 //! What the whole crate promises, checked over every rule from one list.
 #![allow(clippy::unwrap_used)]
 
+mod accumulation;
 mod averaging;
 mod cases;
 mod clipping;
 mod driver;
+mod functions;
 mod fused;
 mod groups;
+mod non_finite;
 mod parity;
+mod precision;
 mod resume;
 mod schedules;
+mod torch_state;
+mod wrappers;
