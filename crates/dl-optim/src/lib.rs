@@ -1,9 +1,12 @@
 //! Optimizers, schedules, clipping and averaging for candle [`Var`](candle_core::Var)s that have names.
 //!
 //! One driver, [`Optimizer`], owns the parameters, their groups, the step count, clipping and the
-//! state on disk. What is done to one parameter is a [`Rule`]: [`Sgd`], [`Adam`], [`AdamW`],
-//! [`RmsProp`], [`Adagrad`], with PyTorch's semantics and defaults. On the CPU an update is one pass
-//! over memory, in place, on all cores; elsewhere it is composed of candle's own operations.
+//! state on disk. What is done to one parameter is a [`Rule`], with PyTorch's semantics and defaults:
+//! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
+//! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], and Keras's [`Momentum`].
+//! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
+//! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
+//! own.
 //!
 //! ```
 //! use candle_core::{DType, Device, Var};
@@ -48,7 +51,10 @@ pub use group::{Group, Settings};
 pub use optimizer::Optimizer;
 pub use real::Real;
 pub use rule::{Basics, Options, Rule, Slot};
-pub use rules::{Adagrad, Adam, AdamW, RULES, RmsProp, Sgd, WeightDecay, rule_named};
+pub use rules::{
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Momentum, Muon, NAdam,
+    RAdam, RULES, RmsProp, Rprop, Sgd, SparseAdam, WeightDecay, rule_named,
+};
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Exponential, HUGGING_FACE_NAMES,
     HuggingFace, HuggingFaceName, Lambda, Linear, MultiStep, OneCycle, Polynomial, Product,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::clip::norm_coefficient;
 use crate::group::{glob, is_bias_or_norm, is_in_layer};
@@ -200,7 +200,8 @@ impl Optimizer {
     /// Takes one step.
     ///
     /// Fails, before anything is changed, if a parameter has no gradient, if a gradient does not fit
-    /// its parameter, or if the learning rate is not finite.
+    /// its parameter, if a rule cannot update a parameter of that shape, or if the learning rate is
+    /// not finite.
     pub fn step(&mut self, grads: &GradStore) -> Result<()> {
         self.step_scaled(grads, 1.0)
     }
@@ -265,6 +266,7 @@ impl Optimizer {
     fn check(&self, grads: &GradStore) -> Result<()> {
         let mut names = Vec::new();
         for parameter in &self.parameters {
+            parameter.check_shape(self.rules[parameter.rule].as_ref())?;
             match grads.get(&parameter.var) {
                 Some(gradient) => parameter.check(gradient)?,
                 None => names.push(parameter.name.clone()),
@@ -317,7 +319,19 @@ impl Parameter {
         })
     }
 
-    fn check(&self, gradient: &Tensor) -> Result<()> {
+    fn check_shape(&self, rule: &dyn Rule) -> Result<()> {
+        match rule.refuses(self.var.dims()) {
+            None => Ok(()),
+            Some(wanted) => Err(Error::UnsuitableShape {
+                name: self.name.clone(),
+                rule: rule.basics().name,
+                wanted,
+                shape: self.var.shape().clone(),
+            }),
+        }
+    }
+
+    pub(crate) fn check(&self, gradient: &Tensor) -> Result<()> {
         let (dtype, shape) = (self.var.dtype(), self.var.shape());
         if gradient.dtype() == dtype && gradient.shape() == shape {
             return Ok(());
@@ -363,7 +377,7 @@ impl Parameter {
     fn fresh_slots(&self, rule: &dyn Rule) -> Result<Vec<Tensor>> {
         let dtype = slot_dtype(self.var.dtype());
         let fresh = rule.slots(self.var.dims()).into_iter().map(|slot| {
-            let zeros = Tensor::zeros(slot.shape, dtype, self.var.device())?;
+            let zeros = Tensor::zeros(slot.shape, dtype, slot_device(slot.host, &self.var))?;
             if slot.init == 0.0 {
                 Ok(zeros)
             } else {
@@ -372,6 +386,11 @@ impl Parameter {
         });
         Ok(fresh.collect::<candle_core::Result<_>>()?)
     }
+}
+
+/// Where a slot of this parameter lives.
+pub(crate) fn slot_device(host: bool, var: &Var) -> &Device {
+    if host { &Device::Cpu } else { var.device() }
 }
 
 fn rate_ratio(new: f64, old: f64) -> f64 {

@@ -8,5 +8,6 @@ mod driver;
 mod fused;
 mod groups;
 mod parity;
+mod properties;
 mod resume;
 mod schedules;
