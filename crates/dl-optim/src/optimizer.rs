@@ -70,19 +70,8 @@ impl Optimizer {
     ) -> Result<Self> {
         let rule = rule.into();
         rule.validate()?;
-        let mut named = BTreeMap::new();
-        for (name, var) in params {
-            if named.insert(name.clone(), var).is_some() {
-                return Err(Error::DuplicateName { name });
-            }
-        }
-        let parameters = named
-            .into_iter()
-            .map(|(name, var)| Parameter::new(name, var));
-        let parameters = parameters.collect::<Result<Vec<_>>>()?;
-        refuse_shared(&parameters)?;
         Ok(Self {
-            parameters,
+            parameters: named(params)?,
             lr: rule.basics().lr,
             rules: vec![rule],
             steps: 0,
@@ -395,6 +384,22 @@ pub(crate) fn slot_device(host: bool, var: &Var) -> &Device {
 
 fn rate_ratio(new: f64, old: f64) -> f64 {
     if old == 0.0 { 1.0 } else { new / old }
+}
+
+/// The parameters in name order; none may come twice.
+pub(crate) fn named(params: impl IntoIterator<Item = (String, Var)>) -> Result<Vec<Parameter>> {
+    let mut named = BTreeMap::new();
+    for (name, var) in params {
+        if named.insert(name.clone(), var).is_some() {
+            return Err(Error::DuplicateName { name });
+        }
+    }
+    let parameters = named
+        .into_iter()
+        .map(|(name, var)| Parameter::new(name, var));
+    let parameters = parameters.collect::<Result<Vec<_>>>()?;
+    refuse_shared(&parameters)?;
+    Ok(parameters)
 }
 
 fn refuse_shared(parameters: &[Parameter]) -> Result<()> {

@@ -7,6 +7,7 @@ mod clipping;
 mod driver;
 mod fused;
 mod groups;
+mod lbfgs;
 mod parity;
 mod properties;
 mod resume;
