@@ -52,8 +52,8 @@ impl AdjustLr {
 /// [`Group`](crate::Group), and, as the paper does, embeddings and the last layer too.
 ///
 /// PyTorch computes the iteration in bf16, whatever the parameter. Here it is computed in f64 for
-/// f64 parameters and in f32 for all others: CPUs have no fast bf16 products, and the result is
-/// nearer to the formula. The two differ by a few of bf16's roundings (2⁻⁸) in X. The momentum is
+/// f64 parameters and in f32 for all others: candle's bf16 products are no faster on the CPU, and the
+/// result is nearer to the formula. The two differ by a few of bf16's roundings (2⁻⁸) in X. The momentum is
 /// PyTorch's mean; Jordan's first version had a sum.
 ///
 /// Source: K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, J. Bernstein, 2024, Muon: An
