@@ -4,8 +4,8 @@
     python tools/reference/optim.py [FAMILY...]        # all families and "schedules" and "driver" if none is named
 
 rules/FAMILY.safetensors: for every case of optim_cases/FAMILY.py and dtype, the parameters after some steps
-and the slots after the last. Gradients do not depend on the parameters, so that a difference is not amplified, and are computed from
-integers, so that Rust computes the same ones. schedules.json: the factor at every step, chained and in closed
+and the slots after the last, of SHAPES or the family's own. Gradients do not depend on the parameters, so
+that a difference is not amplified, and are computed from integers, so that Rust computes the same ones. schedules.json: the factor at every step, chained and in closed
 form, momenta, and the rates of the schedules that follow a metric. driver.json: the scales of a GradScaler.
 torch_state.pth, torch_state.safetensors: optimizers' state_dicts in the middle of a run, and where the run ends.
 """
@@ -38,9 +38,10 @@ def gradient(index, count, step, dtype):
     return torch.tensor([x * sizes[i % 5] for i, x in enumerate(noise)], dtype=dtype)
 
 
-def run(make, options, dtype):
+def run(make, options, shapes, dtype):
+    torch.set_default_dtype(dtype)  # of the slots that are one number
     params = []
-    for index, shape in enumerate(SHAPES.values()):
+    for index, shape in enumerate(shapes.values()):
         params.append(torch.nn.Parameter(start(index, math.prod(shape), dtype).reshape(shape)))
     optimizer = make(params, **options)
     kept = []
@@ -50,24 +51,28 @@ def run(make, options, dtype):
         optimizer.step()
         if step in KEPT:
             kept.append(torch.cat([param.detach().flatten() for param in params]))
-    slots = [name for name in optimizer.state.get(params[0], {}) if name != "step"]
-    slots = [name for name in slots if optimizer.state[params[0]][name] is not None]
-    states = [torch.cat([optimizer.state[param][name].flatten() for param in params]) for name in slots]
-    return torch.stack(kept), slots, states
+    states = {}
+    for param in params:
+        for name, state in optimizer.state.get(param, {}).items():
+            if name != "step" and state is not None:
+                states.setdefault(name, []).append(state.flatten())
+    return torch.stack(kept), {name: torch.cat(parts) for name, parts in states.items()}
 
 
 def write_rules(family):
     module = importlib.import_module(f"optim_cases.{family}")
+    shapes = getattr(module, "SHAPES", SHAPES)
     tensors, cases = {}, []
     for label, rule, ours, reference, options in module.cases:
         for name, dtype in [("f32", torch.float32), ("f64", torch.float64)]:
-            kept, slots, states = run(reference, options, dtype)
+            kept, states = run(reference, options, shapes, dtype)
             tensors[f"{label}/{name}"] = kept
-            for slot, state in zip(slots, states):
+            for slot, state in states.items():
                 tensors[f"{label}/{name}/{slot}"] = state
-        cases.append({"label": label, "rule": rule, "options": ours, "slots": slots})
+        about = {"label": label, "rule": rule, "options": ours, "slots": list(states)}
+        cases.append({**about, "tolerances": module.cases.tolerances.get(label, {})})
     versions = {"torch": torch.__version__, **getattr(module, "versions", {})}
-    about = {"versions": versions, "shapes": SHAPES, "kept": KEPT, "cases": cases}
+    about = {"versions": versions, "shapes": shapes, "kept": KEPT, "cases": cases}
     path = FOLDER / "rules" / f"{family}.safetensors"
     safetensors.torch.save_file(tensors, path, {"about": json.dumps(about)})
     print(f"{family}: {len(cases)} cases")

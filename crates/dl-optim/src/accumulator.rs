@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::real::Composed;
 use crate::rule::require;
-use crate::sweep::{self, Intake};
+use crate::sweep::{self, Intake, Rows};
 use crate::update::slot_dtype;
 use crate::{Kernel, Optimizer, Real, Result};
 
@@ -139,7 +139,14 @@ impl Sum {
         };
         self.touched = true;
         if sweep::can_sweep(&total) && total.shape() == gradient.shape() {
-            sweep::sweep::<0, _>(&total, &gradient, &[], Intake::UNCHANGED, &kernel)?;
+            sweep::sweep::<0, _>(
+                &total,
+                &gradient,
+                &[],
+                Intake::UNCHANGED,
+                Rows::All,
+                &kernel,
+            )?;
             self.total = Some(total);
         } else {
             let [total, gradient] = [total, gradient].map(|tensor| Composed::new(Ok(tensor)));

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 
 use crate::optimizer::Parameter;
-use crate::real::Composed;
 use crate::rule::require;
-use crate::sweep::{self, Intake};
+use crate::sweep::{self, combine};
 use crate::update::slot_dtype;
-use crate::{Error, Kernel, Real, Result};
+use crate::{Error, Kernel, Path, Real, Result};
 
 /// A running average of parameters, which often evaluates better than the parameters themselves.
 ///
@@ -155,11 +154,9 @@ impl Ema {
 pub(crate) fn moved(average: &Tensor, var: &Var, share: f64) -> candle_core::Result<Tensor> {
     let kernel = Toward { share };
     if sweep::can_sweep(var) {
-        sweep::sweep::<0, _>(average, var, &[], Intake::UNCHANGED, &kernel)?;
-        return Ok(average.clone());
+        return combine(average.clone(), var, Path::Fused, &kernel);
     }
-    let [average, theta] = [Ok(average.clone()), widened(var)].map(Composed::new);
-    kernel.apply(average, theta, []).0.finish()
+    combine(average.clone(), &widened(var)?, Path::Composed, &kernel)
 }
 
 pub(crate) fn widened(var: &Var) -> candle_core::Result<Tensor> {

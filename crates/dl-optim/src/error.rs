@@ -126,6 +126,18 @@ pub enum Error {
         /// The rule.
         rule: &'static str,
     },
+    /// A rule cannot update a parameter of this shape. A group can give it another rule.
+    #[error("{rule} cannot update `{name}`: its shape must be {wanted}, got {shape:?}")]
+    UnsuitableShape {
+        /// The parameter.
+        name: String,
+        /// The rule.
+        rule: &'static str,
+        /// What the rule can update.
+        wanted: &'static str,
+        /// The shape that came.
+        shape: Shape,
+    },
     /// A gradient does not look like its parameter.
     #[error(
         "the gradient of `{name}` must be {dtype:?} {shape:?}, got {got_dtype:?} {got_shape:?}"

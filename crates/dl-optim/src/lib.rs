@@ -1,9 +1,13 @@
 //! Optimizers, schedules, clipping and averaging for candle [`Var`](candle_core::Var)s that have names.
 //!
 //! One driver, [`Optimizer`], owns the parameters, their groups, the step count, what happens to
-//! gradients and the state on disk; it is a [`candle_nn::Optimizer`] too. What is done to one parameter is a [`Rule`]: [`Sgd`], [`Adam`], [`AdamW`],
-//! [`RmsProp`], [`Adagrad`], with PyTorch's semantics and defaults. On the CPU an update is one pass
-//! over memory, in place, on all cores; elsewhere it is composed of candle's own operations.
+//! gradients and the state on disk; it is a [`candle_nn::Optimizer`] too. What is done to one
+//! parameter is a [`Rule`], with PyTorch's semantics and defaults:
+//! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
+//! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], and Keras's [`Momentum`].
+//! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
+//! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
+//! own.
 //!
 //! ```
 //! use candle_core::{DType, Device, Var};
@@ -43,6 +47,7 @@ mod clip;
 mod ema;
 mod error;
 mod group;
+mod lbfgs;
 mod lookahead;
 mod loss_scaler;
 mod low_precision;
@@ -68,6 +73,7 @@ pub use clip::{Clip, clip_grad_norm, clip_grad_value, clip_grads, global_norm};
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use group::{Group, Settings};
+pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
 pub use lookahead::Lookahead;
 pub use loss_scaler::LossScaler;
 pub use low_precision::LowPrecision;
@@ -77,7 +83,10 @@ pub use norm::NormType;
 pub use optimizer::Optimizer;
 pub use real::Real;
 pub use rule::{Basics, Options, Rule, Slot};
-pub use rules::{Adagrad, Adam, AdamW, RULES, RmsProp, Sgd, WeightDecay, rule_named};
+pub use rules::{
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Momentum, Muon, NAdam,
+    RAdam, RULES, RmsProp, Rprop, Sgd, SparseAdam, WeightDecay, rule_named,
+};
 pub use sam::Sam;
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::centralize::centralized;
 use crate::group::{glob, is_bias_or_norm, is_in_layer};
@@ -80,19 +80,8 @@ impl Optimizer {
     ) -> Result<Self> {
         let rule = rule.into();
         rule.validate()?;
-        let mut named = BTreeMap::new();
-        for (name, var) in params {
-            if named.insert(name.clone(), var).is_some() {
-                return Err(Error::DuplicateName { name });
-            }
-        }
-        let parameters = named
-            .into_iter()
-            .map(|(name, var)| Parameter::new(name, var));
-        let parameters = parameters.collect::<Result<Vec<_>>>()?;
-        refuse_shared(&parameters)?;
         Ok(Self {
-            parameters,
+            parameters: named(params)?,
             lr: rule.basics().lr,
             rules: vec![rule],
             steps: 0,
@@ -253,7 +242,8 @@ impl Optimizer {
     /// Takes one step.
     ///
     /// Fails, before anything is changed, if a parameter has no gradient, if a gradient does not fit
-    /// its parameter, or if the learning rate is not finite.
+    /// its parameter, if a rule cannot update a parameter of that shape, or if the learning rate is
+    /// not finite.
     pub fn step(&mut self, grads: &GradStore) -> Result<()> {
         self.step_scaled(grads, 1.0)
     }
@@ -388,6 +378,7 @@ impl Optimizer {
     fn check(&self, grads: &GradStore) -> Result<()> {
         let mut names = Vec::new();
         for parameter in &self.parameters {
+            parameter.check_shape(self.rules[parameter.rule].as_ref())?;
             match grads.get(&parameter.var) {
                 Some(gradient) => parameter.check(gradient)?,
                 None => names.push(parameter.name.clone()),
@@ -479,7 +470,19 @@ impl Parameter {
         Ok(Var::from_tensor(&wide)?)
     }
 
-    fn check(&self, gradient: &Tensor) -> Result<()> {
+    fn check_shape(&self, rule: &dyn Rule) -> Result<()> {
+        match rule.refuses(self.var.dims()) {
+            None => Ok(()),
+            Some(wanted) => Err(Error::UnsuitableShape {
+                name: self.name.clone(),
+                rule: rule.basics().name,
+                wanted,
+                shape: self.var.shape().clone(),
+            }),
+        }
+    }
+
+    pub(crate) fn check(&self, gradient: &Tensor) -> Result<()> {
         let (dtype, shape) = (self.var.dtype(), self.var.shape());
         // f16 and bf16 gradients may have been added up in f32.
         let fits = gradient.dtype() == dtype || gradient.dtype() == slot_dtype(dtype);
@@ -557,7 +560,7 @@ impl Parameter {
     fn fresh_slots(&self, rule: &dyn Rule) -> Result<Vec<Tensor>> {
         let dtype = slot_dtype(self.var.dtype());
         let fresh = rule.slots(self.var.dims()).into_iter().map(|slot| {
-            let zeros = Tensor::zeros(slot.shape, dtype, self.var.device())?;
+            let zeros = Tensor::zeros(slot.shape, dtype, slot_device(slot.host, &self.var))?;
             if slot.init == 0.0 {
                 Ok(zeros)
             } else {
@@ -581,8 +584,29 @@ fn with_momentum(rule: &dyn Rule, momentum: f64) -> Result<Box<dyn Rule>> {
     rule_named(name, options)
 }
 
+/// Where a slot of this parameter lives.
+pub(crate) fn slot_device(host: bool, var: &Var) -> &Device {
+    if host { &Device::Cpu } else { var.device() }
+}
+
 fn rate_ratio(new: f64, old: f64) -> f64 {
     if old == 0.0 { 1.0 } else { new / old }
+}
+
+/// The parameters in name order; none may come twice.
+pub(crate) fn named(params: impl IntoIterator<Item = (String, Var)>) -> Result<Vec<Parameter>> {
+    let mut named = BTreeMap::new();
+    for (name, var) in params {
+        if named.insert(name.clone(), var).is_some() {
+            return Err(Error::DuplicateName { name });
+        }
+    }
+    let parameters = named
+        .into_iter()
+        .map(|(name, var)| Parameter::new(name, var));
+    let parameters = parameters.collect::<Result<Vec<_>>>()?;
+    refuse_shared(&parameters)?;
+    Ok(parameters)
 }
 
 fn refuse_shared(parameters: &[Parameter]) -> Result<()> {

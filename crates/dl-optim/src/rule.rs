@@ -25,6 +25,12 @@ pub trait Rule: Options + Debug + Send + Sync {
     fn slots(&self, shape: &[usize]) -> Vec<Slot>;
     /// Refuses options outside their range.
     fn validate(&self) -> Result<()>;
+    /// What the shape of a parameter must be, if the rule cannot update one of this shape. Default:
+    /// every shape will do.
+    fn refuses(&self, shape: &[usize]) -> Option<&'static str> {
+        let _ = shape;
+        None
+    }
     /// Takes one step on one parameter.
     fn update(&self, at: Update<'_>) -> candle_core::Result<()>;
 }
@@ -82,6 +88,9 @@ pub struct Slot {
     pub shape: Vec<usize>,
     /// What it is filled with before the first step.
     pub init: f64,
+    /// Whether it stays on the CPU whatever the device of the parameter: a number that steers the
+    /// step and that must be read without waiting for the device.
+    pub host: bool,
 }
 
 impl Slot {
@@ -91,6 +100,16 @@ impl Slot {
             name,
             shape: shape.to_vec(),
             init: 0.0,
+            host: false,
+        }
+    }
+
+    /// One number, kept on the CPU. Such slots come after all others.
+    pub fn scalar(name: &'static str, init: f64) -> Self {
+        Self {
+            init,
+            host: true,
+            ..Self::like(name, &[])
         }
     }
 }

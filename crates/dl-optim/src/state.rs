@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::Parameter;
+use crate::optimizer::{Parameter, slot_device};
 use crate::update::slot_dtype;
 use crate::{Error, LowPrecision, Optimizer, Result};
 
@@ -280,11 +280,12 @@ impl Optimizer {
             wanted: ">= 0".to_string(),
             got: step.to_string(),
         })?;
-        let (mut slots, device) = (Vec::new(), parameter.var.device());
+        let mut slots = Vec::new();
         if step > 0 {
             let dtype = slot_dtype(parameter.var.dtype());
             for slot in self.rules[parameter.rule].slots(parameter.var.dims()) {
                 let tensor = take(slot.name, dtype, &slot.shape)?;
+                let device = slot_device(slot.host, &parameter.var);
                 // A copy: the step writes in place, and the state is the caller's.
                 slots.push(tensor.contiguous()?.copy()?.to_device(device)?);
             }
@@ -292,7 +293,9 @@ impl Optimizer {
         let master = match &parameter.master {
             Some(own) => {
                 let master = take(MASTER, DType::F32, own.dims())?.contiguous()?.copy()?;
-                Some(Var::from_tensor(&master.to_device(device)?)?)
+                Some(Var::from_tensor(
+                    &master.to_device(parameter.var.device())?,
+                )?)
             }
             None => None,
         };

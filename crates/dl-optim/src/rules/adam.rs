@@ -27,6 +27,15 @@ impl WeightDecay {
             Self::L2(amount) | Self::Decoupled(amount) => amount,
         }
     }
+
+    /// What θ is multiplied by and what share of it is added to the gradient, where the rate is `lr`
+    /// and λ is `amount`.
+    pub(super) fn split(self, lr: f64, amount: f64) -> (f64, f64) {
+        match self {
+            Self::L2(_) => (1.0, amount),
+            Self::Decoupled(_) => (1.0 - lr * amount, 0.0),
+        }
+    }
 }
 
 /// Adam: steps scaled by running moments of the gradient (Kingma and Ba, 2015).
@@ -96,10 +105,7 @@ impl Adam {
 
     fn now(&self, at: &Update<'_>) -> Now {
         let (beta1, beta2) = self.betas;
-        let (shrunk, l2) = match self.weight_decay {
-            WeightDecay::L2(_) => (1.0, at.weight_decay),
-            WeightDecay::Decoupled(_) => (1.0 - at.lr * at.weight_decay, 0.0),
-        };
+        let (shrunk, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         Now {
             shrunk,
             l2,

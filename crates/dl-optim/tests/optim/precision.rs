@@ -41,8 +41,8 @@ fn tiny_updates_are_lost_by_rounding_to_nearest_and_by_nothing_else() {
 #[test]
 fn master_weights_take_the_steps_of_an_f32_run() {
     for case in &fixture().about.cases {
-        let narrow = params(&fixture().about.shapes, DType::BF16);
-        let wide = params(&fixture().about.shapes, DType::F32);
+        let narrow = params(&case.shapes, DType::BF16);
+        let wide = params(&case.shapes, DType::F32);
         let masters = optimizer(&narrow, case.rule());
         let mut masters = masters.low_precision(LowPrecision::MasterWeights).unwrap();
         let mut plain = optimizer(&wide, case.rule());
@@ -164,7 +164,7 @@ fn narrow_parameters_do_the_same_fused_and_composed() {
     for dtype in [DType::BF16, DType::F16] {
         for case in &fixture().about.cases {
             let [fused, composed] = [Path::Fused, Path::Composed].map(|path| {
-                let params = params(&fixture().about.shapes, dtype);
+                let params = params(&case.shapes, dtype);
                 let mut optimizer = optimizer(&params, case.rule()).path(path);
                 (1..4).for_each(|step| optimizer.step(&gradients(&params, step)).unwrap());
                 flat(&params)
