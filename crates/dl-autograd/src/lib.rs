@@ -17,6 +17,8 @@
 //! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
+//! | leaky and exponential rectifiers, softplus, Mish, the hard ones | [`leaky_relu`], [`prelu`](prelu()), [`elu`], [`selu`], [`celu`], [`softplus`], [`log_sigmoid`], [`mish`], [`hard_swish`], [`hard_sigmoid`], [`hard_tanh`], [`softsign`] |
+//! | gated units | [`glu`](glu()), [`swiglu`], [`geglu`], [`reglu`] |
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | softmax and cross-entropy in one | [`cross_entropy`] |
@@ -57,6 +59,7 @@ mod dropout;
 mod embedding;
 mod exp;
 mod global_avg_pool;
+mod glu;
 mod grad;
 mod gradcheck;
 mod group_norm;
@@ -71,10 +74,12 @@ mod max;
 mod no_grad;
 mod on_grad;
 mod pad;
+mod piecewise;
 mod pixel_shuffle;
 mod pointwise;
 mod pool;
 mod pow;
+mod prelu;
 mod rms_norm;
 mod rng;
 mod rng_scope;
@@ -108,6 +113,7 @@ pub use cumsum::cumsum;
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
+pub use glu::{geglu, glu, reglu, swiglu};
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
 pub use group_norm::{group_norm, instance_norm};
@@ -119,6 +125,10 @@ pub use max::{amax, amin, max, min};
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use pad::{PadMode, pad};
+pub use piecewise::{
+    celu, elu, hard_sigmoid, hard_swish, hard_tanh, leaky_relu, log_sigmoid, mish, selu, softplus,
+    softsign,
+};
 pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
 pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
 pub use pool::{
@@ -127,6 +137,7 @@ pub use pool::{
     max_pool1d, max_pool2d,
 };
 pub use pow::{pow, powf};
+pub use prelu::prelu;
 pub use rms_norm::rms_norm;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};

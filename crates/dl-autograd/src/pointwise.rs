@@ -91,7 +91,7 @@ enum Pointwise {
 const ROOT: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
 const CUBE: f64 = 0.044715;
 
-fn logistic<T: Scalar>(x: T) -> T {
+pub(crate) fn logistic<T: Scalar>(x: T) -> T {
     // The exponential of a negative number only: the other sign would overflow.
     let e = (-x.abs()).exp();
     match x < T::zero() {
@@ -219,7 +219,7 @@ impl Pointwise {
 }
 
 /// The logistic function by tanh, which candle has and which does not overflow.
-fn half_tanh(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn half_tanh(x: &Tensor) -> Result<Tensor> {
     ((x * 0.5)?.tanh()? + 1.)? * 0.5
 }
 

@@ -3,6 +3,7 @@
 //! A family of ops is a file with `cases()`; the properties here hold for every case of every family.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod activations;
 mod attention;
 mod basics;
 mod case;
@@ -34,6 +35,7 @@ const TOLERANCE: f64 = 1e-7;
 
 fn cases() -> Vec<Case> {
     let families: [fn() -> Vec<Case>; _] = [
+        activations::cases,
         attention::cases,
         basics::cases,
         convolution::cases,

@@ -34,6 +34,15 @@ fn has_second_order(case: &Case) -> bool {
 
 /// The families whose second order is promised, by the start of their names.
 const PROMISED: &[&str] = &[
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "softplus",
+    "log_sigmoid",
+    "mish",
+    "hard_",
+    "softsign",
     "scale_channels",
     "attention",
     "cross_entropy",

@@ -70,7 +70,8 @@ impl Callback for Progress {
                 run = %self.name,
                 epoch = epoch.epoch,
                 step = epoch.step,
-                metrics = %metrics(epoch),
+                "{}",
+                metrics(epoch)
             );
         });
         Ok(Flow::Continue)
@@ -82,9 +83,9 @@ impl Callback for Progress {
     }
 }
 
-/// `eval_loss 0.1234, train_loss 0.2345`.
+/// `eval_loss=0.1234 train_loss=0.2345`.
 fn metrics(epoch: &Epoch) -> String {
     let each = epoch.metrics().iter();
-    let each = each.map(|(name, value)| format!("{name} {value:.4}"));
-    each.collect::<Vec<_>>().join(", ")
+    let each = each.map(|(name, value)| format!("{name}={value:.4}"));
+    each.collect::<Vec<_>>().join(" ")
 }
