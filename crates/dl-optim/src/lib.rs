@@ -4,7 +4,8 @@
 //! gradients and the state on disk; it is a [`candle_nn::Optimizer`] too. What is done to one
 //! parameter is a [`Rule`], with PyTorch's semantics and defaults:
 //! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
-//! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], and Keras's [`Momentum`].
+//! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], Keras's [`Momentum`];
+//! [`Lion`] and [`SignSgd`] with their papers'.
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
 //! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
 //! own.
@@ -84,8 +85,8 @@ pub use optimizer::Optimizer;
 pub use real::Real;
 pub use rule::{Basics, Options, Rule, Slot};
 pub use rules::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Momentum, Muon, NAdam,
-    RAdam, RULES, RmsProp, Rprop, Sgd, SparseAdam, WeightDecay, rule_named,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
+    RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
 pub use sam::Sam;
 pub use schedule::{

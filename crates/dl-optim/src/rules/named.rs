@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Momentum, Muon, NAdam, RAdam, RmsProp,
-    Rprop, Sgd, SparseAdam,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, Momentum, Muon, NAdam, RAdam,
+    RmsProp, Rprop, Sgd, SignSgd, SparseAdam,
 };
 use crate::{Error, Result, Rule};
 
@@ -35,6 +35,7 @@ rules! {
     "adamax" => Adamax,
     "adamw" => AdamW,
     "asgd" => Asgd,
+    "lion" => Lion,
     "momentum" => Momentum,
     "muon" => Muon,
     "nadam" => NAdam,
@@ -42,6 +43,7 @@ rules! {
     "rmsprop" => RmsProp,
     "rprop" => Rprop,
     "sgd" => Sgd,
+    "sign_sgd" => SignSgd,
     "sparse_adam" => SparseAdam,
 }
 
