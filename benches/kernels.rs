@@ -6,8 +6,8 @@
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use dl_autograd::{
-    Activation, Conv2dConfig, Purpose, Rng, Tape, backward, batch_norm, conv2d, cross_entropy,
-    dropout, embedding, gelu, layer_norm, linear, matmul, relu, softmax, sum,
+    Activation, Conv2dConfig, Purpose, Reduction, Rng, Tape, backward, batch_norm, conv2d,
+    cross_entropy, dropout, embedding, gelu, layer_norm, linear, matmul, relu, softmax, sum,
 };
 
 #[global_allocator]
@@ -148,7 +148,7 @@ fn kernels() -> Vec<Kernel> {
         kernel(
             "cross_entropy, 512×10000",
             &[&[512, 10_000]],
-            |t| cross_entropy(&t[0], &classes(512)?, 0.),
+            |t| cross_entropy(&t[0], &classes(512)?, &Default::default(), Reduction::None),
             Some(|t| candle_nn::loss::cross_entropy(&t[0], &classes(512)?)),
         ),
     ]

@@ -13,11 +13,13 @@
 //! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
-//! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
+//! | dense layer with activation, batches of matrix products | [`linear`], [`linear_with`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
-//! | softmax and cross-entropy in one | [`cross_entropy`] |
+//! | losses of classes and distributions | [`cross_entropy`], [`nll_loss`] |
+//! | losses of pairs of elements | [`binary_cross_entropy_with_logits`], [`pointwise_loss`] |
+//! | how losses are put together | [`Reduction`] |
 //! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
 //! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
 //! | padding | [`pad`](pad()) |
@@ -44,7 +46,6 @@ mod batch_norm;
 mod batched;
 mod checkpoint;
 mod convolution;
-mod cross_entropy;
 mod dropout;
 mod embedding;
 mod exp;
@@ -55,6 +56,7 @@ mod host;
 mod interpolate;
 mod layer_norm;
 mod linear;
+mod loss;
 mod many_inputs;
 mod matmul;
 mod no_grad;
@@ -83,7 +85,6 @@ pub use convolution::{
     Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
     conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
 };
-pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
@@ -92,7 +93,11 @@ pub use gradcheck::{gradcheck, gradgradcheck};
 pub use host::composed;
 pub use interpolate::{Interpolation, interpolate, interpolate_by};
 pub use layer_norm::{layer_norm, rms_norm};
-pub use linear::linear;
+pub use linear::{linear, linear_with};
+pub use loss::{
+    BinaryCrossEntropyOptions, CrossEntropyOptions, NllOptions, PointwiseLoss, Reduction,
+    binary_cross_entropy_with_logits, cross_entropy, nll_loss, pointwise_loss,
+};
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use pad::{PadMode, pad};
