@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use dl_autograd::{
     Activation, AttentionOptions, AvgPool2dConfig, Causal, Conv1dConfig, Conv2dConfig,
-    ConvTranspose2dConfig, Interpolation, MaxPool2dConfig, PadMode, Purpose, Rng, Tape,
+    ConvTranspose2dConfig, Interpolation, MaxPool2dConfig, PadMode, Purpose, Reduction, Rng, Tape,
     adaptive_avg_pool2d, avg_pool2d, backward, batch_norm, conv_transpose2d, conv1d, conv2d,
     cross_entropy, dropout, embedding, gelu, interpolate, layer_norm, linear, log_softmax, matmul,
     max_pool2d, pad, relu, rms_norm, rope, rope_frequencies, scaled_dot_product_attention, softmax,
@@ -325,7 +325,7 @@ fn dense() -> Vec<Kernel> {
         kernel(
             "cross_entropy, 512×10000",
             &[&[512, 10_000]],
-            |t| cross_entropy(&t[0], &classes(512)?, 0.),
+            |t| cross_entropy(&t[0], &classes(512)?, &Default::default(), Reduction::None),
             Some(|t| candle_nn::loss::cross_entropy(&t[0], &classes(512)?)),
         ),
     ]

@@ -249,6 +249,7 @@ impl Setup<'_> {
         };
         let smoothed = CrossEntropyOptions {
             label_smoothing: args.label_smoothing_factor,
+            ..Default::default()
         };
         let mut trainer = Trainer::new(model, optimizer, config).device(&self.device);
         let total = trainer.total_steps(train.len())?;
@@ -258,7 +259,7 @@ impl Setup<'_> {
             trainer = trainer.callback(log);
         }
         let history = trainer
-            .loss(move |z, y| cross_entropy(z, y, smoothed, Reduction::None))
+            .loss(move |z, y| cross_entropy(z, y, smoothed.clone(), Reduction::None))
             .eval_loss(plain_loss)
             .schedule(schedule)
             .callback(Progress::new(mode.name()))

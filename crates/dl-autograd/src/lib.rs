@@ -15,13 +15,15 @@
 //! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
-//! | dense layer, batches of matrix products | [`linear`], [`matmul`] |
+//! | dense layer with activation, batches of matrix products | [`linear`], [`linear_with`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
 //! | leaky and exponential rectifiers, softplus, Mish, the hard ones | [`leaky_relu`], [`prelu`](prelu()), [`elu`], [`selu`], [`celu`], [`softplus`], [`log_sigmoid`], [`mish`], [`hard_swish`], [`hard_sigmoid`], [`hard_tanh`], [`softsign`] |
 //! | gated units | [`glu`](glu()), [`swiglu`], [`geglu`], [`reglu`] |
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
-//! | softmax and cross-entropy in one | [`cross_entropy`] |
+//! | losses of classes and distributions | [`cross_entropy`], [`nll_loss`] |
+//! | losses of pairs of elements | [`binary_cross_entropy_with_logits`], [`pointwise_loss`] |
+//! | how losses are put together | [`Reduction`] |
 //! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
 //! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
 //! | padding | [`pad`](pad()) |
@@ -53,7 +55,6 @@ mod batched;
 mod cat;
 mod checkpoint;
 mod convolution;
-mod cross_entropy;
 mod cumsum;
 mod dropout;
 mod embedding;
@@ -68,6 +69,7 @@ mod interpolate;
 mod lanes;
 mod layer_norm;
 mod linear;
+mod loss;
 mod many_inputs;
 mod matmul;
 mod max;
@@ -108,7 +110,6 @@ pub use convolution::{
     Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
     conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
 };
-pub use cross_entropy::cross_entropy;
 pub use cumsum::cumsum;
 pub use dropout::dropout;
 pub use embedding::embedding;
@@ -120,7 +121,11 @@ pub use group_norm::{group_norm, instance_norm};
 pub use host::composed;
 pub use interpolate::{Interpolation, interpolate, interpolate_by};
 pub use layer_norm::{add_layer_norm, layer_norm};
-pub use linear::linear;
+pub use linear::{linear, linear_with};
+pub use loss::{
+    BinaryCrossEntropyOptions, CrossEntropyOptions, NllOptions, PointwiseLoss, Reduction,
+    binary_cross_entropy_with_logits, cross_entropy, nll_loss, pointwise_loss,
+};
 pub use max::{amax, amin, max, min};
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;

@@ -2,10 +2,12 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
+use rayon::prelude::*;
 
+use crate::activation::{Activation, GRAIN, clamp};
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
-use crate::simd::Scalar;
+use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply2, apply3, differentiable};
 use crate::view::{contiguous, reshape, transpose};
 
@@ -27,20 +29,45 @@ pub(crate) const PARALLEL: usize = 1 << 20;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let op = Linear::new(x, weight, bias)?;
+    linear_with(x, weight, bias, Activation::Identity)
+}
+
+/// `y = act(x·Wᵀ + b)`: [`linear`] with an activation, which is applied in the pass that adds the
+/// bias.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use dl_autograd::{Activation, linear_with};
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let w = Tensor::new(&[[3f32, 4.], [5., -6.]], &Device::Cpu)?;
+/// let b = Tensor::new(&[0.5f32, -0.5], &Device::Cpu)?;
+/// let y = linear_with(&x, &w, Some(&b), Activation::Relu)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[11.5, 0.]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn linear_with(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let op = Linear::new(x, weight, bias, activation)?;
     if !has_kernel(x) {
-        return composed(x, weight, bias);
+        return activation.forward(&composed(x, weight, bias)?);
     }
     let (x, weight) = (contiguous(x)?, contiguous(weight)?);
     let y = match bias {
         Some(bias) => apply3(&x, &weight, &contiguous(bias)?, op)?,
         None => apply2(&x, &weight, op)?,
     };
-    Ok(differentiable(y, pull))
+    Ok(differentiable(y, move |operands, y, dy| match activation {
+        Activation::Identity => pull(operands, dy),
+        _ => pull(operands, &(dy * activation.open(y)?)?),
+    }))
 }
 
 /// The gradients as operations of their own.
-fn pull(operands: &[Tensor], _: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+fn pull(operands: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
     let (x, w) = (&operands[0], &operands[1]);
     let (outputs, inputs) = w.dims2()?;
     let columns = |t: &Tensor, n| transpose(&reshape(t, ((), n))?, 0, 1);
@@ -67,12 +94,18 @@ struct Linear {
     rows: usize,
     inputs: usize,
     outputs: usize,
+    activation: Activation,
 }
 
 type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
 impl Linear {
-    fn new(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+    fn new(
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Self> {
         let &[outputs, inputs] = weight.dims() else {
             bail!("linear takes weight (out, in), got {:?}", weight.shape())
         };
@@ -99,6 +132,7 @@ impl Linear {
             rows: x.dims()[..x.rank() - 1].iter().product(),
             inputs,
             outputs,
+            activation,
         })
     }
 
@@ -119,14 +153,28 @@ impl Linear {
         shape.pop();
         shape.push(self.outputs);
         let (x, w) = (slice::<T>(x.0, x.1)?, slice::<T>(w.0, w.1)?);
-        let (mut y, mode) = match bias {
-            Some((s, l)) => (slice::<T>(s, l)?.repeat(self.rows), Write::Add),
-            None => (vec![T::zero(); self.rows * self.outputs], Write::Overwrite),
+        let bias = bias.map(|(s, l)| slice::<T>(s, l)).transpose()?;
+        let (mut y, mode) = match (bias, self.activation) {
+            (Some(bias), Activation::Identity) => (bias.repeat(self.rows), Write::Add),
+            _ => (vec![T::zero(); self.rows * self.outputs], Write::Overwrite),
         };
         let x = (x, Matrix::new(self.rows, self.inputs));
         let w = (w, Matrix::new(self.outputs, self.inputs).t());
         matmul(&mut y, x, w, mode, self.parallelism());
+        if self.activation != Activation::Identity {
+            self.activate(&mut y, bias);
+        }
         Ok((T::to_cpu_storage_owned(y), shape.into()))
+    }
+
+    fn activate<T: Scalar>(&self, y: &mut [T], bias: Option<&[T]>) {
+        let zeros = vec![T::zero(); if bias.is_some() { 0 } else { self.outputs }];
+        let (bias, bounds) = (bias.unwrap_or(&zeros), self.activation.bounds());
+        let rows = GRAIN.div_ceil(self.outputs.max(1));
+        y.par_chunks_mut((rows * self.outputs).max(1))
+            .for_each(|y| {
+                dispatch(Activate { y, bias, bounds });
+            });
     }
 
     fn grad_input<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
@@ -183,6 +231,24 @@ impl Linear {
     }
 }
 
+/// `y = act(y + bias)`, row by row.
+struct Activate<'a, T> {
+    y: &'a mut [T],
+    bias: &'a [T],
+    bounds: (T, T),
+}
+
+impl<T: Scalar> Kernel for Activate<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for row in self.y.chunks_exact_mut(self.bias.len()) {
+            for (y, b) in row.iter_mut().zip(self.bias) {
+                *y = clamp(*y + *b, self.bounds);
+            }
+        }
+    }
+}
+
 impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
         "linear"
@@ -203,10 +269,10 @@ impl CustomOp2 for Linear {
         &self,
         x: &Tensor,
         w: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward(x, w, dy)
+        self.backward(x, w, &self.activation.pass_back(y, dy)?)
     }
 }
 
@@ -237,12 +303,13 @@ impl CustomOp3 for Linear {
         x: &Tensor,
         w: &Tensor,
         b: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw) = self.backward(x, w, dy)?;
+        let dy = self.activation.pass_back(y, dy)?;
+        let (dx, dw) = self.backward(x, w, &dy)?;
         let db = if_tracked(b, || {
-            by_dtype!(x.dtype(), "linear", self.grad_bias::<T>(dy, b))
+            by_dtype!(x.dtype(), "linear", self.grad_bias::<T>(&dy, b))
         })?;
         Ok((dx, dw, db))
     }

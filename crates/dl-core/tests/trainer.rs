@@ -268,7 +268,9 @@ fn the_log_has_one_json_object_an_epoch_with_the_metrics_of_the_history() {
 #[test]
 fn evaluation_is_the_mean_over_samples_whatever_the_batches() {
     let (_, model) = mlp(0.);
-    let loss = |z: &Tensor, y: &Tensor| dl_autograd::cross_entropy(z, y, 0.);
+    let loss = |z: &Tensor, y: &Tensor| {
+        dl_autograd::cross_entropy(z, y, &Default::default(), dl_autograd::Reduction::None)
+    };
     let found = |batch| {
         let batches = loader(batch).epoch(0).unwrap();
         dl_core::train::evaluate(&model, batches, &loss, &Device::Cpu).unwrap()

@@ -2,8 +2,9 @@
 
 use candle_core::{Device, Tensor};
 use dl_autograd::{
-    Activation, Conv2dConfig, Padding2d, Purpose, Rng, add, batch_norm, batch_norm_with, conv2d,
-    cross_entropy, dropout, global_avg_pool, linear, matmul, relu6, scale, sum, transpose,
+    Activation, Conv2dConfig, CrossEntropyOptions, Padding2d, Purpose, Reduction, Rng, add,
+    batch_norm, batch_norm_with, conv2d, cross_entropy, dropout, global_avg_pool, linear,
+    linear_with, matmul, relu6, scale, sum, transpose,
 };
 
 use crate::case::{Case, case};
@@ -175,6 +176,15 @@ pub fn cases() -> Vec<Case> {
         case("linear of a transposed input", &[&[5, 3], &[4, 5]], |t| {
             linear(&transpose(&t[0], 0, 1)?, &t[1], None)
         }),
+        case("linear, relu", &[&[2, 3, 5], &[4, 5], &[4]], |t| {
+            linear_with(&t[0], &t[1], Some(&t[2]), Activation::Relu)
+        }),
+        case("linear, relu6", &[&[7, 5], &[19, 5], &[19]], |t| {
+            linear_with(&scale(&t[0], 4.)?, &t[1], Some(&t[2]), Activation::Relu6)
+        }),
+        case("linear without bias, relu", &[&[3, 5], &[4, 5]], |t| {
+            linear_with(&t[0], &t[1], None, Activation::Relu)
+        }),
         case("matmul", &[&[3, 5], &[5, 4]], |t| matmul(&t[0], &t[1])),
         case("matmul of a batch", &[&[2, 3, 5], &[2, 5, 4]], |t| {
             matmul(&t[0], &t[1])
@@ -202,10 +212,15 @@ pub fn cases() -> Vec<Case> {
             dropout(&t[0], 0.3, Rng::new(1, Purpose::Dropout, 2))
         }),
         case("cross_entropy", &[&[4, 5]], |t| {
-            cross_entropy(&scale(&t[0], 5.)?, &targets(), 0.)
+            let z = scale(&t[0], 5.)?;
+            cross_entropy(&z, &targets(), &Default::default(), Reduction::None)
         }),
         case("cross_entropy smoothed", &[&[4, 5]], |t| {
-            cross_entropy(&t[0], &targets(), 0.1)
+            let options = CrossEntropyOptions {
+                label_smoothing: 0.1,
+                ..Default::default()
+            };
+            cross_entropy(&t[0], &targets(), &options, Reduction::None)
         }),
         case("add", &[&[3, 5], &[3, 5]], |t| add(&t[0], &t[1])),
         case("add of a tensor to itself", &[&[3, 5]], |t| {

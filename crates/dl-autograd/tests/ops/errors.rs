@@ -787,37 +787,101 @@ fn attention() -> Vec<Bad> {
     ]
 }
 
+fn entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+    let options = CrossEntropyOptions {
+        label_smoothing,
+        ..Default::default()
+    };
+    cross_entropy(logits, targets, &options, Reduction::None)
+}
+
 fn losses_and_tables() -> Vec<Bad> {
     let ids = |ids: &[i64]| Tensor::new(ids, &Device::Cpu).unwrap();
     vec![
-        bad(
-            &["cross_entropy", "logits (n, classes)", "[3]"],
-            move || cross_entropy(&t(&[3]), &ids(&[0, 0, 0]), 0.),
-        ),
-        bad(&["cross_entropy", "targets", "2", "[3]"], move || {
-            cross_entropy(&t(&[2, 5]), &ids(&[0, 0, 0]), 0.)
+        bad(&["cross_entropy", "logits (classes,)", "[]"], move || {
+            entropy(&t(&[]), &ids(&[0]), 0.)
         }),
-        bad(&["cross_entropy", "targets", "2", "F32"], move || {
-            cross_entropy(&t(&[2, 5]), &t(&[2]), 0.)
+        bad(&["cross_entropy", "targets", "[2]", "[3]"], move || {
+            entropy(&t(&[2, 5]), &ids(&[0, 0, 0]), 0.)
+        }),
+        bad(&["cross_entropy", "targets", "[2, 5]", "[2]"], move || {
+            entropy(&t(&[2, 5]), &t(&[2]), 0.)
+        }),
+        bad(&["cross_entropy", "targets", "F32", "F64"], move || {
+            entropy(&t(&[2, 5]), &of(DType::F64, &[2, 5]), 0.)
         }),
         bad(
-            &["cross_entropy", "target 1", "5 classes", "7"],
-            move || cross_entropy(&t(&[2, 5]), &ids(&[0, 7]), 0.),
+            &["cross_entropy", "target [1]", "5 classes", "7"],
+            move || entropy(&t(&[2, 5]), &ids(&[0, 7]), 0.),
         ),
         bad(
-            &["cross_entropy", "target 0", "5 classes", "-1"],
-            move || cross_entropy(&t(&[2, 5]), &ids(&[-1, 0]), 0.),
+            &["cross_entropy", "target [0]", "5 classes", "-1"],
+            move || entropy(&t(&[2, 5]), &ids(&[-1, 0]), 0.),
         ),
         bad(
-            &["cross_entropy", "target 0", "0 classes", "0"],
-            move || cross_entropy(&t(&[1, 0]), &ids(&[0]), 0.),
+            &["cross_entropy", "logits", "1 class or more", "[1, 0]"],
+            move || entropy(&t(&[1, 0]), &ids(&[0]), 0.),
         ),
         bad(
             &["cross_entropy", "label_smoothing", "[0, 1]", "2"],
-            move || cross_entropy(&t(&[1, 5]), &ids(&[0]), 2.),
+            move || entropy(&t(&[1, 5]), &ids(&[0]), 2.),
         ),
         bad(&["cross_entropy", "logits", "float", "U32"], move || {
-            cross_entropy(&of(DType::U32, &[1, 5]), &ids(&[0]), 0.)
+            entropy(&of(DType::U32, &[1, 5]), &ids(&[0]), 0.)
+        }),
+        bad(
+            &["cross_entropy", "weight", "5 classes", "[3]"],
+            move || {
+                let options = CrossEntropyOptions {
+                    weight: Some(t(&[3])),
+                    ..Default::default()
+                };
+                cross_entropy(&t(&[1, 5]), &ids(&[0]), &options, Reduction::Mean)
+            },
+        ),
+        bad(
+            &["nll_loss", "log_probabilities (classes,)", "[]"],
+            move || nll_loss(&t(&[]), &ids(&[0]), &Default::default(), Reduction::Mean),
+        ),
+        bad(&["nll_loss", "target [0]", "5 classes", "5"], move || {
+            let options = NllOptions::default();
+            nll_loss(&t(&[1, 5]), &ids(&[5]), &options, Reduction::Mean)
+        }),
+        bad(&["mse", "target", "[2]", "[3]"], || {
+            pointwise_loss(&t(&[2]), &t(&[3]), PointwiseLoss::Squared, Reduction::Mean)
+        }),
+        bad(&["l1", "target", "F32", "F64"], || {
+            let target = of(DType::F64, &[2]);
+            pointwise_loss(&t(&[2]), &target, PointwiseLoss::Absolute, Reduction::Mean)
+        }),
+        bad(&["huber", "delta", "> 0", "-1"], || {
+            let huber = PointwiseLoss::Huber { delta: -1. };
+            pointwise_loss(&t(&[2]), &t(&[2]), huber, Reduction::Mean)
+        }),
+        bad(
+            &["binary_cross_entropy_with_logits", "x", "float", "U8"],
+            || {
+                let x = of(DType::U8, &[2]);
+                binary_cross_entropy_with_logits(&x, &x, &Default::default(), Reduction::Mean)
+            },
+        ),
+        bad(
+            &[
+                "binary_cross_entropy_with_logits",
+                "pos_weight",
+                "[2]",
+                "[3]",
+            ],
+            || {
+                let options = BinaryCrossEntropyOptions {
+                    pos_weight: Some(t(&[3])),
+                    ..Default::default()
+                };
+                binary_cross_entropy_with_logits(&t(&[2]), &t(&[2]), &options, Reduction::Mean)
+            },
+        ),
+        bad(&["linear", "weight (out, in)", "[3]"], || {
+            linear_with(&t(&[2, 3]), &t(&[3]), None, Activation::Relu)
         }),
         bad(
             &["embedding", "weight (vocabulary, dim)", "[3]"],
@@ -1086,7 +1150,30 @@ fn empty() -> Vec<(&'static str, Vec<Vec<usize>>, Many)> {
         }),
         with("cross_entropy", &[&[2, 3]], |t| {
             let targets = Tensor::zeros(t[0].dim(0)?, DType::U32, &Device::Cpu)?;
-            cross_entropy(&t[0], &targets, 0.1)
+            entropy(&t[0], &targets, 0.1)
+        }),
+        with(
+            "cross_entropy of distributions",
+            &[&[2, 3, 4], &[2, 3, 4]],
+            |t| cross_entropy(&t[0], &t[1], &Default::default(), Reduction::None),
+        ),
+        with("nll_loss", &[&[2, 3]], |t| {
+            let targets = Tensor::zeros(t[0].dim(0)?, DType::U32, &Device::Cpu)?;
+            nll_loss(&t[0], &targets, &Default::default(), Reduction::Mean)
+        }),
+        with("binary_cross_entropy", &[&[2, 3], &[2, 3]], |t| {
+            let options = BinaryCrossEntropyOptions {
+                weight: Some(Tensor::ones(3, DType::F32, &Device::Cpu)?),
+                pos_weight: None,
+            };
+            binary_cross_entropy_with_logits(&t[0], &t[1], &options, Reduction::None)
+        }),
+        with("huber", &[&[2, 3], &[2, 3]], |t| {
+            let huber = PointwiseLoss::Huber { delta: 1. };
+            pointwise_loss(&t[0], &t[1], huber, Reduction::BatchMean)
+        }),
+        with("linear_with", &[&[2, 3], &[4, 3], &[4]], |t| {
+            linear_with(&t[0], &t[1], Some(&t[2]), Activation::Relu6)
         }),
         with("embedding", &[&[3, 4]], |t| {
             embedding(&t[0], &Tensor::new(&[0u32, 2], &Device::Cpu)?, None)

@@ -11,6 +11,7 @@ mod convolution;
 mod engine;
 mod errors;
 mod indexing;
+mod losses;
 mod normalisation;
 mod padding;
 mod pooling;
@@ -25,8 +26,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use case::{Case, case, inputs};
 use dl_autograd::{
-    Activation, Conv2dConfig, Purpose, Rng, Tape, add, backward, batch_norm, composed, conv2d,
-    cross_entropy, dropout, global_avg_pool, gradcheck, linear, matmul, relu6, sum,
+    Activation, Conv2dConfig, Purpose, Reduction, Rng, Tape, add, backward, batch_norm, composed,
+    conv2d, cross_entropy, dropout, global_avg_pool, gradcheck, linear, matmul, relu6, sum,
 };
 
 /// Central differences with a step of 1e-5 are good to about 1e-9 for values near 1; sums of a few
@@ -40,6 +41,7 @@ fn cases() -> Vec<Case> {
         basics::cases,
         convolution::cases,
         indexing::cases,
+        losses::cases,
         transformer::cases,
         normalisation::cases,
         padding::cases,
@@ -229,7 +231,7 @@ fn a_nan_is_never_swallowed() {
     }
     let logits = Tensor::new(&[[f32::NAN, 1.]], &Device::Cpu).unwrap();
     let target = Tensor::new(&[1u32], &Device::Cpu).unwrap();
-    let loss = cross_entropy(&logits, &target, 0.)
+    let loss = cross_entropy(&logits, &target, &Default::default(), Reduction::None)
         .unwrap()
         .to_vec1::<f32>()
         .unwrap();
@@ -240,7 +242,7 @@ fn a_nan_is_never_swallowed() {
 fn cross_entropy_of_huge_logits_is_finite_and_exact() {
     let logits = Tensor::new(&[[1e4f32, 0.], [0., 1e4]], &Device::Cpu).unwrap();
     let targets = Tensor::new(&[0u32, 0], &Device::Cpu).unwrap();
-    let loss = cross_entropy(&logits, &targets, 0.).unwrap();
+    let loss = cross_entropy(&logits, &targets, &Default::default(), Reduction::None).unwrap();
     assert_eq!(loss.to_vec1::<f32>().unwrap(), [0., 1e4]);
 }
 
@@ -262,7 +264,7 @@ fn shapes_that_do_not_fit_are_errors_and_not_panics() {
     assert!(global_avg_pool(&t(&[1, 2, 0, 3])).is_err());
     assert!(dropout(&t(&[1]), 1.5, Rng::new(0, Purpose::Dropout, 0)).is_err());
     let class = Tensor::new(&[2u32], &Device::Cpu).unwrap();
-    let error = cross_entropy(&t(&[1, 2]), &class, 0.)
+    let error = cross_entropy(&t(&[1, 2]), &class, &Default::default(), Reduction::None)
         .unwrap_err()
         .to_string();
     assert!(

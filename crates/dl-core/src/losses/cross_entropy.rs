@@ -1,19 +1,12 @@
 //! Cross-entropy of class indices.
 
 use candle_core::{D, Result, Tensor, bail};
-
-use super::Reduction;
-
-/// PyTorch's defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CrossEntropyOptions {
-    /// Share of the target that is spread over all classes, in `[0, 1]`. Default `0`.
-    pub label_smoothing: f64,
-}
+use dl_autograd::{CrossEntropyOptions, Reduction};
 
 /// Cross-entropy between logits and class indices.
 ///
-/// `logits (n, classes)`, `targets (n,)` → a scalar, or `(n,)` unreduced
+/// `logits (n, classes, …)`, `targets (n, …)` → a scalar, or `(n, …)` unreduced. The options and the
+/// means are those of [`dl_autograd::cross_entropy`].
 ///
 /// ```text
 /// ℓᵢ = −Σ_c qᵢ_c · log softmax(zᵢ)_c          q = (1 − ε)·onehot(target) + ε/classes
@@ -47,8 +40,7 @@ pub fn cross_entropy(
             floor(logits.dim(D::Minus1)?)
         )
     }
-    let losses = dl_autograd::cross_entropy(logits, targets, options.label_smoothing)?;
-    reduction.apply(&losses)
+    dl_autograd::cross_entropy(logits, targets, &options, reduction)
 }
 
 /// Cross-entropy between probabilities and class indices, for a model that ends in a softmax.
@@ -73,8 +65,7 @@ pub fn cross_entropy_of_probabilities(
 ) -> Result<Tensor> {
     // The logarithm of probabilities is logits whose softmax is those probabilities.
     let logits = probabilities.maximum(f64::from(f32::MIN_POSITIVE))?.log()?;
-    let losses = dl_autograd::cross_entropy(&logits, targets, options.label_smoothing)?;
-    reduction.apply(&losses)
+    dl_autograd::cross_entropy(&logits, targets, &options, reduction)
 }
 
 /// The smallest loss that is left when a softmax stands in front: `log(e + classes − 1) − 1`.
