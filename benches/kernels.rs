@@ -6,8 +6,12 @@
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use dl_autograd::{
-    Activation, Conv2dConfig, Purpose, Reduction, Rng, Tape, backward, batch_norm, conv2d,
-    cross_entropy, dropout, embedding, gelu, layer_norm, linear, matmul, relu, softmax, sum,
+    Activation, AttentionOptions, AvgPool2dConfig, Causal, Conv1dConfig, Conv2dConfig,
+    ConvTranspose2dConfig, Interpolation, MaxPool2dConfig, PadMode, Purpose, Reduction, Rng, Tape,
+    adaptive_avg_pool2d, avg_pool2d, backward, batch_norm, conv_transpose2d, conv1d, conv2d,
+    cross_entropy, dropout, embedding, gelu, interpolate, layer_norm, linear, log_softmax, matmul,
+    max_pool2d, pad, relu, rms_norm, rope, rope_frequencies, scaled_dot_product_attention, softmax,
+    sum,
 };
 
 #[global_allocator]
@@ -71,7 +75,180 @@ fn candle_batch_norm(t: &[Tensor]) -> Result<Tensor> {
         .relu()
 }
 
+fn candle_attention(t: &[Tensor]) -> Result<Tensor> {
+    let scores = (t[0].matmul(&t[1].t()?)? * (t[0].dims()[3] as f64).powf(-0.5))?;
+    candle_nn::ops::softmax(&scores, 3)?.matmul(&t[2])
+}
+
+fn causal_attention(t: &[Tensor]) -> Result<Tensor> {
+    let options = AttentionOptions {
+        causal: Causal::TopLeft,
+        ..Default::default()
+    };
+    scaled_dot_product_attention(&t[0], &t[1], &t[2], &options)
+}
+
+fn candle_causal_attention(t: &[Tensor]) -> Result<Tensor> {
+    let (n, d) = (t[0].dims()[2], t[0].dims()[3]);
+    let later = (0..n * n).map(|i| if i % n > i / n { f32::NEG_INFINITY } else { 0. });
+    let later = Tensor::from_vec(later.collect(), (n, n), &Device::Cpu)?;
+    let scores = (t[0].matmul(&t[1].t()?)? * (d as f64).powf(-0.5))?;
+    candle_nn::ops::softmax(&scores.broadcast_add(&later)?, 3)?.matmul(&t[2])
+}
+
+fn candle_rms_norm(t: &[Tensor]) -> Result<Tensor> {
+    candle_nn::ops::rms_norm_slow(&t[0], &t[1], 1e-6)
+}
+
+/// The stem of a ResNet, whose windows overlap.
+fn stem_pool(t: &[Tensor]) -> Result<Tensor> {
+    let config = MaxPool2dConfig {
+        kernel: (3, 3),
+        stride: Some((2, 2)),
+        padding: (1, 1),
+        ..Default::default()
+    };
+    max_pool2d(&t[0], &config)
+}
+
+fn conv1d_same(t: &[Tensor]) -> Result<Tensor> {
+    let config = Conv1dConfig {
+        padding: (1, 1),
+        ..Default::default()
+    };
+    conv1d(&t[0], &t[1], None, &config)
+}
+
+fn upsampling(t: &[Tensor]) -> Result<Tensor> {
+    let config = ConvTranspose2dConfig {
+        stride: (2, 2),
+        ..Default::default()
+    };
+    conv_transpose2d(&t[0], &t[1], None, &config)
+}
+
+fn bilinear(t: &[Tensor]) -> Result<Tensor> {
+    let mode = Interpolation::Linear {
+        align_corners: false,
+    };
+    interpolate(&t[0], &[56, 56], mode)
+}
+
 fn kernels() -> Vec<Kernel> {
+    [dense(), images(), sequences()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Pools, resampling, and the convolutions that are not plain.
+fn images() -> Vec<Kernel> {
+    vec![
+        kernel(
+            "conv1d 3, 16×128×512",
+            &[&[16, 128, 512], &[128, 128, 3]],
+            conv1d_same,
+            Some(|t| t[0].conv1d(&t[1], 1, 1, 1, 1)),
+        ),
+        kernel(
+            "conv_transpose2d 2×2, 16×64×28×28",
+            &[&[16, 64, 28, 28], &[64, 64, 2, 2]],
+            upsampling,
+            Some(|t| t[0].conv_transpose2d(&t[1], 0, 0, 2, 1)),
+        ),
+        kernel(
+            "max_pool2d 3×3 stride 2, 16×64×56×56",
+            &[&[16, 64, 56, 56]],
+            stem_pool,
+            None,
+        ),
+        kernel(
+            "max_pool2d 2×2, 16×64×56×56",
+            &[&[16, 64, 56, 56]],
+            |t| max_pool2d(&t[0], &MaxPool2dConfig::default()),
+            Some(|t| t[0].max_pool2d(2)),
+        ),
+        kernel(
+            "avg_pool2d 2×2, 16×64×56×56",
+            &[&[16, 64, 56, 56]],
+            |t| avg_pool2d(&t[0], &AvgPool2dConfig::default()),
+            Some(|t| t[0].avg_pool2d(2)),
+        ),
+        kernel(
+            "adaptive_avg_pool2d to 7×7, 16×64×56×56",
+            &[&[16, 64, 56, 56]],
+            |t| adaptive_avg_pool2d(&t[0], (7, 7)),
+            Some(|t| t[0].avg_pool2d(8)),
+        ),
+        kernel(
+            "interpolate bilinear ×2, 16×64×28×28",
+            &[&[16, 64, 28, 28]],
+            bilinear,
+            None,
+        ),
+        kernel(
+            "interpolate nearest ×2, 16×64×28×28",
+            &[&[16, 64, 28, 28]],
+            |t| interpolate(&t[0], &[56, 56], Interpolation::Nearest),
+            Some(|t| t[0].upsample_nearest2d(56, 56)),
+        ),
+        kernel(
+            "pad reflect 1, 16×64×56×56",
+            &[&[16, 64, 56, 56]],
+            |t| pad(&t[0], &[(1, 1), (1, 1)], PadMode::Reflect),
+            None,
+        ),
+        kernel(
+            "pad constant 1, 16×64×56×56",
+            &[&[16, 64, 56, 56]],
+            |t| pad(&t[0], &[(1, 1), (1, 1)], PadMode::Constant(0.)),
+            Some(|t| t[0].pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)),
+        ),
+    ]
+}
+
+fn sequences() -> Vec<Kernel> {
+    vec![
+        kernel(
+            "attention, 16×12×128×32",
+            &[&[16, 12, 128, 32][..]; 3],
+            |t| scaled_dot_product_attention(&t[0], &t[1], &t[2], &AttentionOptions::default()),
+            Some(candle_attention),
+        ),
+        kernel(
+            "attention, causal, 2×8×1024×64",
+            &[&[2, 8, 1024, 64][..]; 3],
+            causal_attention,
+            Some(candle_causal_attention),
+        ),
+        kernel(
+            "rms_norm, 2048×384",
+            &[&[2048, 384], &[384]],
+            |t| rms_norm(&t[0], Some(&t[1]), 1e-6),
+            Some(candle_rms_norm),
+        ),
+        kernel(
+            "log_softmax, 512×10000",
+            &[&[512, 10_000]],
+            |t| log_softmax(&t[0], 1),
+            Some(|t| candle_nn::ops::log_softmax(&t[0], 1)),
+        ),
+        kernel(
+            "rope, 16×12×128×64",
+            &[&[16, 12, 128, 64]],
+            |t| {
+                let (cos, sin) = rope_frequencies(64, 128, 1e4)?;
+                rope(&t[0], &cos, &sin)
+            },
+            Some(|t| {
+                let (cos, sin) = rope_frequencies(64, 128, 1e4)?;
+                candle_nn::rotary_emb::rope_slow(&t[0], &cos, &sin)
+            }),
+        ),
+    ]
+}
+
+fn dense() -> Vec<Kernel> {
     vec![
         kernel(
             "linear 2048×768→768",
@@ -124,7 +301,7 @@ fn kernels() -> Vec<Kernel> {
         kernel(
             "layer_norm, 2048×384",
             &[&[2048, 384], &[384], &[384]],
-            |t| layer_norm(&t[0], &t[1], &t[2], 1e-12),
+            |t| layer_norm(&t[0], Some(&t[1]), Some(&t[2]), 1e-12),
             Some(candle_layer_norm),
         ),
         kernel(

@@ -24,7 +24,11 @@ fn main() -> anyhow::Result<()> {
         .callback(Progress::new("clothes"))
         .fit(&train, &test)?;
     for epoch in history {
-        println!("epoch {}: accuracy {:.3}", epoch.epoch, epoch.eval_accuracy);
+        println!(
+            "epoch {}: accuracy {:.3}",
+            epoch.epoch,
+            epoch.metric("eval_accuracy")?
+        );
     }
     Ok(())
 }

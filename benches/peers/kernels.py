@@ -19,7 +19,58 @@ TARGET = pathlib.Path(__file__).parents[2] / "target/criterion"
 
 IDS = torch.arange(2048) * 7919 % 30_522
 
+ANGLES = torch.arange(128)[:, None] * 1e4 ** (-torch.arange(0, 64, 2) / 64)
+COS, SIN = ANGLES.cos().repeat(1, 2), ANGLES.sin().repeat(1, 2)
+
+
+def rope(x):
+    first, second = x.chunk(2, -1)
+    return x * COS + torch.cat((-second, first), -1) * SIN
+
+
 KERNELS = {
+    "conv1d 3, 16×128×512": (
+        [(16, 128, 512), (128, 128, 3)],
+        lambda x, w: F.conv1d(x, w, padding=1),
+    ),
+    "conv_transpose2d 2×2, 16×64×28×28": (
+        [(16, 64, 28, 28), (64, 64, 2, 2)],
+        lambda x, w: F.conv_transpose2d(x, w, stride=2),
+    ),
+    "max_pool2d 3×3 stride 2, 16×64×56×56": (
+        [(16, 64, 56, 56)],
+        lambda x: F.max_pool2d(x, 3, 2, 1),
+    ),
+    "max_pool2d 2×2, 16×64×56×56": ([(16, 64, 56, 56)], lambda x: F.max_pool2d(x, 2)),
+    "avg_pool2d 2×2, 16×64×56×56": ([(16, 64, 56, 56)], lambda x: F.avg_pool2d(x, 2)),
+    "adaptive_avg_pool2d to 7×7, 16×64×56×56": (
+        [(16, 64, 56, 56)],
+        lambda x: F.adaptive_avg_pool2d(x, 7),
+    ),
+    "interpolate bilinear ×2, 16×64×28×28": (
+        [(16, 64, 28, 28)],
+        lambda x: F.interpolate(x, (56, 56), mode="bilinear"),
+    ),
+    "interpolate nearest ×2, 16×64×28×28": (
+        [(16, 64, 28, 28)],
+        lambda x: F.interpolate(x, (56, 56)),
+    ),
+    "pad reflect 1, 16×64×56×56": (
+        [(16, 64, 56, 56)],
+        lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
+    ),
+    "pad constant 1, 16×64×56×56": ([(16, 64, 56, 56)], lambda x: F.pad(x, (1, 1, 1, 1))),
+    "attention, 16×12×128×32": ([(16, 12, 128, 32)] * 3, F.scaled_dot_product_attention),
+    "attention, causal, 2×8×1024×64": (
+        [(2, 8, 1024, 64)] * 3,
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    ),
+    "rms_norm, 2048×384": (
+        [(2048, 384), (384,)],
+        lambda x, w: F.rms_norm(x, (384,), w, 1e-6),
+    ),
+    "log_softmax, 512×10000": ([(512, 10_000)], lambda x: x.log_softmax(1)),
+    "rope, 16×12×128×64": ([(16, 12, 128, 64)], rope),
     "linear 2048×768→768": ([(2048, 768), (768, 768), (768,)], F.linear),
     "matmul 48×128×64×128": ([(48, 128, 64), (48, 64, 128)], torch.matmul),
     "conv2d 3×3, 16×64×28×28": (

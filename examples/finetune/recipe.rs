@@ -43,6 +43,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// A metric of the last epoch.
+    pub fn last(&self, metric: &str) -> f64 {
+        let last = self.epochs.last();
+        last.and_then(|epoch| epoch.metric(metric).ok())
+            .unwrap_or(f64::NAN)
+    }
+
     /// Training images a second, over all epochs.
     pub fn samples_per_second(&self) -> f64 {
         let seconds: f64 = self.epochs.iter().map(|e| e.train_seconds).sum();
@@ -238,9 +245,11 @@ impl Setup<'_> {
             max_steps: args.step_limit(),
             gradient_accumulation_steps: args.gradient_accumulation_steps,
             seed: args.seed,
+            ..TrainerConfig::default()
         };
         let smoothed = CrossEntropyOptions {
             label_smoothing: args.label_smoothing_factor,
+            ..Default::default()
         };
         let mut trainer = Trainer::new(model, optimizer, config).device(&self.device);
         let total = trainer.total_steps(train.len())?;
@@ -250,7 +259,8 @@ impl Setup<'_> {
             trainer = trainer.callback(log);
         }
         let history = trainer
-            .loss(move |z, y| cross_entropy(z, y, smoothed, Reduction::None))
+            .loss(move |z, y| cross_entropy(z, y, &smoothed, Reduction::None))
+            .eval_loss(plain_loss)
             .schedule(schedule)
             .callback(Progress::new(mode.name()))
             .fit(train, eval)?;
@@ -269,5 +279,5 @@ impl Setup<'_> {
 }
 
 fn plain_loss(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
-    cross_entropy(logits, labels, Default::default(), Reduction::None)
+    cross_entropy(logits, labels, &Default::default(), Reduction::None)
 }

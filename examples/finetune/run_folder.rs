@@ -276,31 +276,9 @@ impl RunFolder {
         self.put(name, text.as_bytes())
     }
 
-    /// Writes a sibling, syncs and renames it, so that the name never shows half a file.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.path(name);
-        let write = || -> std::io::Result<()> {
-            let mut file = readable().tempfile_in(&self.path)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| self.unwritable(name))
+        dl_files::replace(self.path(name), bytes).with_context(|| self.unwritable(name))
     }
-}
-
-/// Temporary files are for their owner alone; these become results, which others may read.
-fn readable() -> tempfile::Builder<'static, 'static> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mut builder = tempfile::Builder::new();
-        builder.permissions(fs::Permissions::from_mode(0o666));
-        builder
-    }
-    #[cfg(not(unix))]
-    tempfile::Builder::new()
 }
 
 /// Makes the first folder under `runs/` that is not there; no two programs get the same.
@@ -328,8 +306,14 @@ fn result(outcome: &Outcome) -> Map<String, Value> {
     let last = outcome.epochs.last();
     let pairs = [
         ("epoch", json!(last.map(|e| e.epoch))),
-        ("train_loss", json!(last.map(|e| e.train_loss))),
-        ("train_accuracy", json!(last.map(|e| e.train_accuracy))),
+        (
+            "train_loss",
+            json!(last.map(|e| e.metric("train_loss").ok())),
+        ),
+        (
+            "train_accuracy",
+            json!(last.map(|e| e.metric("train_accuracy").ok())),
+        ),
         (
             "train_samples_per_second",
             json!(outcome.samples_per_second()),
@@ -370,20 +354,19 @@ fn curves(outcomes: &[Outcome]) -> Result<String> {
     let mut loss = Panel::new("loss");
     let mut accuracy = Panel::new("accuracy");
     for (color, outcome) in outcomes.iter().enumerate() {
-        let points = |of: fn(&dl_core::train::Epoch) -> f64| -> Vec<(f64, f64)> {
-            outcome
-                .epochs
-                .iter()
-                .map(|e| (e.epoch as f64, of(e)))
+        let points = |metric: &str| -> Vec<(f64, f64)> {
+            let found = outcome.epochs.iter();
+            found
+                .filter_map(|e| Some((e.epoch as f64, e.metric(metric).ok()?)))
                 .collect()
         };
         let name = outcome.mode.name();
-        let train = Series::new(format!("{name}, train"), points(|e| e.train_loss));
+        let train = Series::new(format!("{name}, train"), points("train_loss"));
         loss = loss.series(train.dashed().color(color));
-        loss = loss.series(Series::new(name, points(|e| e.eval_loss)).color(color));
-        let train = Series::new(format!("{name}, train"), points(|e| e.train_accuracy));
+        loss = loss.series(Series::new(name, points("eval_loss")).color(color));
+        let train = Series::new(format!("{name}, train"), points("train_accuracy"));
         accuracy = accuracy.series(train.dashed().color(color));
-        accuracy = accuracy.series(Series::new(name, points(|e| e.eval_accuracy)).color(color));
+        accuracy = accuracy.series(Series::new(name, points("eval_accuracy")).color(color));
     }
     Ok(Curves::new("Loss and accuracy by epoch")
         .panel(loss)

@@ -24,7 +24,7 @@ fn line(outcome: &Outcome) -> String {
     format!(
         "{:<16} {:>10.4} {:>10.4} {:>13.4} {:>13} {:>10.0} {:>8.1}\n",
         outcome.mode.name(),
-        outcome.epochs.last().map_or(f64::NAN, |e| e.train_loss),
+        outcome.last("train_loss"),
         outcome.evaluation.loss,
         outcome.evaluation.accuracy,
         outcome.trainable,

@@ -1,66 +1,31 @@
 """Writes the fixtures of dl-optim: what torch's optimizers and schedulers, and transformers' schedules, do.
 
     pip install torch safetensors transformers
-    python tools/reference/optim.py            # from the root of the repository
+    python tools/reference/optim.py [FAMILY...]        # all families and "schedules" and "driver" if none is named
 
-optimizers.safetensors: for every case and dtype, the parameters after some steps and the slots after the
-last. Gradients do not depend on the parameters, so that a difference is not amplified, and are computed from
-integers, so that Rust computes the same ones. schedules.json: the factor at every step.
+rules/FAMILY.safetensors: for every case of optim_cases/FAMILY.py and dtype, the parameters after some steps
+and the slots after the last, of SHAPES or the family's own. Gradients do not depend on the parameters, so
+that a difference is not amplified, and are computed from integers, so that Rust computes the same ones. schedules.json: the factor at every step, chained and in closed
+form, momenta, and the rates of the schedules that follow a metric. driver.json: the scales of a GradScaler.
+torch_state.pth, torch_state.safetensors: optimizers' state_dicts in the middle of a run, and where the run ends.
 """
 
+import importlib
 import json
 import math
 import pathlib
+import sys
 import warnings
 
 import safetensors.torch
 import torch
-import transformers
 
-FOLDER = pathlib.Path(__file__).parents[2] / "crates/dl-optim/tests/fixtures"
+HERE = pathlib.Path(__file__).parent
+FOLDER = HERE.parents[1] / "crates/dl-optim/tests/fixtures"
 # In name order. A matrix, a vector, a scalar, three dimensions.
 SHAPES = {"bias": [5], "conv": [2, 3, 2], "gain": [], "weight": [4, 5]}
 STEPS = 100
 KEPT = [1, 2, 10, 100]
-
-# (label, our rule, our options, torch's class, torch's options)
-CASES = []
-
-
-def case(label, rule, torch_class, ours=None, **options):
-    CASES.append((label, rule, {**options, **(ours or {})}, torch_class, options))
-
-
-optim = torch.optim
-case("sgd", "sgd", optim.SGD)
-case("sgd_decay", "sgd", optim.SGD, lr=0.01, weight_decay=0.1)
-case("sgd_momentum", "sgd", optim.SGD, lr=0.01, momentum=0.9)
-case("sgd_dampening", "sgd", optim.SGD, lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.05)
-case("sgd_nesterov", "sgd", optim.SGD, lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.05)
-case("sgd_maximize", "sgd", optim.SGD, lr=0.01, momentum=0.9, maximize=True, weight_decay=0.05)
-case("adam", "adam", optim.Adam)
-case("adam_l2", "adam", optim.Adam, {"weight_decay": {"l2": 0.1}}, lr=0.01, weight_decay=0.1)
-case(
-    "adam_decoupled", "adam", optim.Adam, {"weight_decay": {"decoupled": 0.1}},
-    lr=0.01, weight_decay=0.1, decoupled_weight_decay=True,
-)
-case("adam_betas", "adam", optim.Adam, lr=0.01, betas=(0.4, 0.9), eps=1e-3)
-case("adam_amsgrad", "adam", optim.Adam, lr=0.01, betas=(0.9, 0.8), amsgrad=True)
-case("adam_maximize", "adam", optim.Adam, lr=0.01, maximize=True)
-case("adamw", "adamw", optim.AdamW)
-case("adamw_amsgrad", "adamw", optim.AdamW, lr=0.01, weight_decay=0.2, amsgrad=True, betas=(0.8, 0.7))
-case("rmsprop", "rmsprop", optim.RMSprop)
-case("rmsprop_momentum", "rmsprop", optim.RMSprop, lr=1e-3, momentum=0.9, weight_decay=0.1)
-case("rmsprop_centered", "rmsprop", optim.RMSprop, lr=1e-3, centered=True, alpha=0.9, eps=1e-5)
-case("rmsprop_both", "rmsprop", optim.RMSprop, lr=1e-3, centered=True, momentum=0.5, weight_decay=0.1, eps=1e-5)
-case("rmsprop_maximize", "rmsprop", optim.RMSprop, lr=1e-3, maximize=True)
-case("adagrad", "adagrad", optim.Adagrad)
-case(
-    "adagrad_all", "adagrad", optim.Adagrad,
-    lr=0.1, lr_decay=0.05, weight_decay=0.1, initial_accumulator_value=0.1, eps=1e-6,
-)
-case("adagrad_maximize", "adagrad", optim.Adagrad, lr=0.1, maximize=True)
-
 
 def start(index, count, dtype):
     return torch.tensor([((index * 31 + i * 17) % 23 - 11) / 8 for i in range(count)], dtype=dtype)
@@ -73,12 +38,12 @@ def gradient(index, count, step, dtype):
     return torch.tensor([x * sizes[i % 5] for i, x in enumerate(noise)], dtype=dtype)
 
 
-def run(torch_class, options, dtype):
+def run(make, options, shapes, dtype):
+    torch.set_default_dtype(dtype)  # of the slots that are one number
     params = []
-    for index, shape in enumerate(SHAPES.values()):
+    for index, shape in enumerate(shapes.values()):
         params.append(torch.nn.Parameter(start(index, math.prod(shape), dtype).reshape(shape)))
-    # `foreach=False` is the loop that defines the semantics.
-    optimizer = torch_class(params, foreach=False, **options)
+    optimizer = make(params, **options)
     kept = []
     for step in range(1, STEPS + 1):
         for index, param in enumerate(params):
@@ -86,25 +51,31 @@ def run(torch_class, options, dtype):
         optimizer.step()
         if step in KEPT:
             kept.append(torch.cat([param.detach().flatten() for param in params]))
-    slots = [name for name in optimizer.state.get(params[0], {}) if name != "step"]
-    slots = [name for name in slots if optimizer.state[params[0]][name] is not None]
-    states = [torch.cat([optimizer.state[param][name].flatten() for param in params]) for name in slots]
-    return torch.stack(kept), slots, states
+    states = {}
+    for param in params:
+        for name, state in optimizer.state.get(param, {}).items():
+            if name != "step" and state is not None:
+                states.setdefault(name, []).append(state.flatten())
+    return torch.stack(kept), {name: torch.cat(parts) for name, parts in states.items()}
 
 
-def write_optimizers():
+def write_rules(family):
+    module = importlib.import_module(f"optim_cases.{family}")
+    shapes = getattr(module, "SHAPES", SHAPES)
     tensors, cases = {}, []
-    for label, rule, ours, torch_class, options in CASES:
-        ours = {key: value for key, value in ours.items() if key != "decoupled_weight_decay"}
+    for label, rule, ours, reference, options in module.cases:
         for name, dtype in [("f32", torch.float32), ("f64", torch.float64)]:
-            kept, slots, states = run(torch_class, options, dtype)
+            kept, states = run(reference, options, shapes, dtype)
             tensors[f"{label}/{name}"] = kept
-            for slot, state in zip(slots, states):
+            for slot, state in states.items():
                 tensors[f"{label}/{name}/{slot}"] = state
-        cases.append({"label": label, "rule": rule, "options": ours, "slots": slots})
-    about = {"torch": torch.__version__, "shapes": SHAPES, "kept": KEPT, "cases": cases}
-    path = FOLDER / "optimizers.safetensors"
+        about = {"label": label, "rule": rule, "options": ours, "slots": list(states)}
+        cases.append({**about, "tolerances": module.cases.tolerances.get(label, {})})
+    versions = {"torch": torch.__version__, **getattr(module, "versions", {})}
+    about = {"versions": versions, "shapes": shapes, "kept": KEPT, "cases": cases}
+    path = FOLDER / "rules" / f"{family}.safetensors"
     safetensors.torch.save_file(tensors, path, {"about": json.dumps(about)})
+    print(f"{family}: {len(cases)} cases")
 
 
 def factors(make, steps):
@@ -116,6 +87,81 @@ def factors(make, steps):
         optimizer.step()
         scheduler.step()
     return rates
+
+
+def noam(step):
+    """Section 5.3 of Attention Is All You Need, for a width of 64 and a warm-up of 8."""
+    return 64**-0.5 * min((step + 1) ** -0.5, (step + 1) * 8**-1.5)
+
+
+def closed_form(make, steps):
+    """What a scheduler with a closed form says of every step, or nothing."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, rates = make(optimizer), []
+    if not hasattr(scheduler, "_get_closed_form_lr"):
+        return None
+    for step in range(steps):
+        scheduler.last_epoch = step
+        rates.append(float(scheduler._get_closed_form_lr()[0]))
+    return rates
+
+
+def momenta(make, steps):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    scheduler, found = make(optimizer), []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def torch_momenta():
+    s = torch.optim.lr_scheduler
+    return {
+        "one_cycle": (lambda o: s.OneCycleLR(o, 1.0, total_steps=41), 41),
+        "one_cycle_linear": (lambda o: s.OneCycleLR(o, 1.0, 41, pct_start=0.25, anneal_strategy="linear"), 41),
+        "one_cycle_three": (lambda o: s.OneCycleLR(o, 1.0, 41, three_phase=True, div_factor=10), 41),
+        "cyclic": (lambda o: s.CyclicLR(o, 0.1, 1.0, 7), 40),
+        "cyclic_uneven": (lambda o: s.CyclicLR(o, 0.25, 1.0, 3, 8, "triangular2"), 40),
+        "cyclic_exp": (lambda o: s.CyclicLR(o, 0.1, 1.0, 5, None, "exp_range", 0.97), 40),
+    }
+
+
+# Falls, stalls, falls by less than the threshold, rises and falls again.
+METRICS = [max(1.0, 9.0 - step) + (step % 7) / 16 * (step > 12) - step / 100_000 for step in range(60)]
+PLATEAUS = [
+    {},
+    {"patience": 2, "factor": 0.5},
+    {"patience": 1, "factor": 0.5, "cooldown": 3},
+    {"patience": 0, "factor": 0.25, "min_lr": 0.01},
+    {"patience": 0, "factor": 0.5, "eps": 0.05},
+    {"patience": 2, "factor": 0.5, "threshold": 1e-5, "threshold_mode": "abs"},
+    {"patience": 3, "factor": 0.5, "mode": "max"},
+    {"patience": 3, "factor": 0.5, "mode": "max", "threshold_mode": "abs", "threshold": 0.25},
+]
+GREEDY = [
+    {},
+    {"patience": 1, "factor": 0.5},
+    {"patience": 0, "factor": 0.5, "cooldown": 1, "warmup": 2, "min_lr": 0.1, "max_lr": 1.5},
+    {"patience": 0, "factor": 0.25, "min_lr": 0.25, "reset_start": 3, "cooldown": 1},
+    {"patience": 1, "factor": 0.8, "threshold_mode": "rel", "threshold": 0.01, "mode": "max"},
+    {"patience": 1, "factor": 0.5, "window_size": 4, "reset_start": 2, "min_lr": 0.5},
+]
+
+
+def adaptive(make, cases):
+    found = []
+    for options in cases:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        theirs = dict(options, smooth=True) if "window_size" in options else options
+        scheduler, rates = make(optimizer, **theirs), []
+        for metric in METRICS:
+            optimizer.step()
+            scheduler.step(metric)
+            rates.append(optimizer.param_groups[0]["lr"])
+        found.append({"options": options, "rates": rates})
+    return found
 
 
 def torch_schedules():
@@ -144,6 +190,13 @@ def torch_schedules():
         "sequence": (sequence, 40),
         "product": (lambda o: s.ChainedScheduler([s.ExponentialLR(o, 0.95), s.LinearLR(o)], o), 40),
         "lambda": (lambda o: s.LambdaLR(o, lambda step: 1 / (1 + step)), 40),
+        "cyclic": (lambda o: s.CyclicLR(o, 0.1, 1.0, 7, cycle_momentum=False), 40),
+        "cyclic_uneven": (lambda o: s.CyclicLR(o, 0.25, 1.0, 3, 8, "triangular2", cycle_momentum=False), 40),
+        "cyclic_exp": (lambda o: s.CyclicLR(o, 0.1, 1.0, 5, None, "exp_range", 0.97, cycle_momentum=False), 40),
+        "noam": (lambda o: s.LambdaLR(o, noam), 40),
+        "swa_anneal": (lambda o: torch.optim.swa_utils.SWALR(o, 0.05), 40),
+        "swa_anneal_linear": (lambda o: torch.optim.swa_utils.SWALR(o, 0.05, 4, "linear"), 40),
+        "swa_anneal_none": (lambda o: torch.optim.swa_utils.SWALR(o, 0.05, 0), 40),
     }
 
 
@@ -162,10 +215,35 @@ HUGGING_FACE = [
     ("inverse_sqrt", 0, 35, {}, {}),
     ("inverse_sqrt", 5, 35, {"timescale": 20}, {"timescale": 20}),
     ("cosine_with_min_lr", 5, 35, {"min_lr_rate": 0.2}, {"end_factor": 0.2}),
+    ("cosine_warmup_with_min_lr", 5, 35, {"min_lr_rate": 0.2}, {"end_factor": 0.2}),
+    (
+        "cosine_warmup_with_min_lr",
+        5,
+        35,
+        {"min_lr_rate": 0.1, "warmup_lr_rate": 0.3},
+        {"end_factor": 0.1, "warmup_lr_rate": 0.3},
+    ),
+    ("warmup_stable_decay", 5, 35, {"num_decay_steps": 10}, {"decay_steps": 10}),
+    (
+        "warmup_stable_decay",
+        5,
+        35,
+        {"num_decay_steps": 20, "min_lr_ratio": 0.1, "warmup_type": "cosine", "decay_type": "1-sqrt"},
+        {"decay_steps": 20, "end_factor": 0.1, "warmup_type": "cosine", "decay_type": "1-sqrt"},
+    ),
+    (
+        "warmup_stable_decay",
+        6,
+        35,
+        {"num_decay_steps": 7, "warmup_type": "1-sqrt", "decay_type": "linear"},
+        {"decay_steps": 7, "warmup_type": "1-sqrt", "decay_type": "linear"},
+    ),
 ]
 
 
 def write_schedules():
+    import transformers
+
     torch_rates = {name: factors(make, steps) for name, (make, steps) in torch_schedules().items()}
     named = []
     for name, warmup_steps, total_steps, theirs, ours in HUGGING_FACE:
@@ -175,12 +253,91 @@ def write_schedules():
         schedule = {"name": name, "warmup_steps": warmup_steps, "total_steps": total_steps, **ours}
         named.append({"schedule": schedule, "factors": factors(make, 40)})
     about = {"torch": torch.__version__, "transformers": transformers.__version__}
-    fixture = {"about": about, "torch": torch_rates, "hugging_face": named}
+    closed = {name: closed_form(make, steps) for name, (make, steps) in torch_schedules().items()}
+    fixture = {
+        "about": about,
+        "torch": torch_rates,
+        "closed": {name: rates for name, rates in closed.items() if rates},
+        "momentum": {name: momenta(make, steps) for name, (make, steps) in torch_momenta().items()},
+        "hugging_face": named,
+        "metrics": METRICS,
+        "plateau": adaptive(torch.optim.lr_scheduler.ReduceLROnPlateau, PLATEAUS),
+        "greedy": adaptive(transformers.optimization.GreedyLR, GREEDY),
+    }
     (FOLDER / "schedules.json").write_text(json.dumps(fixture) + "\n")
+
+
+def loss_scales():
+    """torch.amp.GradScaler over steps of which some overflow."""
+    from torch.amp import GradScaler
+
+    found = []
+    overflows = [step in (3, 4, 9, 30) for step in range(40)]
+    for options in [{}, {"init_scale": 8.0, "growth_interval": 3}, {"init_scale": 2.0**120, "growth_factor": 256.0, "growth_interval": 2}]:
+        scaler, scales = GradScaler("cpu", **options), []
+        param = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([param], lr=0.0)
+        for overflow in overflows:
+            scaler.scale(torch.zeros(1))  # makes the scale a tensor
+            param.grad = torch.full([1], float("inf") if overflow else 0.0)
+            scaler.step(optimizer)
+            scaler.update()
+            scales.append(scaler.get_scale())
+        found.append({"options": options, "scales": scales})
+    return {"overflows": overflows, "cases": found}
+
+
+RESUMED = {
+    # ours → theirs, five steps before and five after
+    "adam": lambda params: torch.optim.Adam(params, lr=0.01, amsgrad=True),
+    "adamw": lambda params: torch.optim.AdamW(params, lr=0.01),
+    "adagrad": lambda params: torch.optim.Adagrad(params, lr=0.01),
+    "rmsprop": lambda params: torch.optim.RMSprop(params, lr=0.01, momentum=0.5, centered=True),
+    "sgd": lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9),
+}
+
+
+def resumed(make):
+    params = []
+    for index, shape in enumerate(SHAPES.values()):
+        params.append(torch.nn.Parameter(start(index, math.prod(shape), torch.float32).reshape(shape)))
+    # Not in name order: a model lists its parameters in the order of its layers.
+    optimizer, kept = make(params[::-1]), []
+    for step in range(1, 11):
+        for index, param in enumerate(params):
+            param.grad = gradient(index, param.numel(), step, torch.float32).reshape(param.shape)
+        optimizer.step()
+        if step == 5:
+            state = optimizer.state_dict()["state"]
+            state = {f"state.{i}.{slot}": t.clone() for i, slots in state.items() for slot, t in slots.items() if t is not None}
+            kept.append(torch.cat([param.detach().flatten() for param in params]))
+    kept.append(torch.cat([param.detach().flatten() for param in params]))
+    return torch.stack(kept), state, optimizer
+
+
+def write_driver():
+    versions = {"torch": torch.__version__}
+    fixture = {"about": versions, "loss_scaling": loss_scales()}
+    (FOLDER / "driver.json").write_text(json.dumps(fixture) + "\n")
+    tensors = {}
+    for name, make in RESUMED.items():
+        kept, state, optimizer = resumed(make)
+        tensors[f"{name}/kept"] = kept
+        tensors.update({f"{name}/{key}": tensor for key, tensor in state.items()})
+    safetensors.torch.save_file(tensors, FOLDER / "torch_state.safetensors", {"about": json.dumps(versions)})
+    # The last one, SGD, after ten steps, as torch.save writes it beside other things.
+    torch.save({"epoch": 3, "optimizer": optimizer.state_dict()}, FOLDER / "torch_state.pth")
 
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_optimizers()
-    write_schedules()
+    (FOLDER / "rules").mkdir(parents=True, exist_ok=True)
+    everything = sorted(path.stem for path in (HERE / "optim_cases").glob("*.py") if path.stem != "case")
+    for family in sys.argv[1:] or [*everything, "schedules", "driver"]:
+        match family:
+            case "schedules":
+                write_schedules()
+            case "driver":
+                write_driver()
+            case _:
+                write_rules(family)

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -38,6 +38,7 @@ impl Activation {
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
+            _ if !x.dtype().is_float() => float(self.name(), ("x", x)).map(|()| x.clone()),
             _ if has_kernel(x) => {
                 let y = apply1(&contiguous(x)?, Clamp(self))?;
                 Ok(differentiable(y, move |_, y, dy| {
@@ -45,6 +46,14 @@ impl Activation {
                 }))
             }
             _ => self.composed(x),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
         }
     }
 

@@ -1,6 +1,8 @@
 //! Attention with linear biases.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
+
+use crate::host::LIMIT;
 
 /// The slope of each head's bias.
 ///
@@ -47,6 +49,12 @@ pub fn alibi_slopes(heads: usize) -> Vec<f64> {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn alibi_bias(heads: usize, t: usize, s: usize) -> Result<Tensor> {
+    let size = [t, s]
+        .iter()
+        .try_fold(heads.max(1), |n, m| n.checked_mul(*m.max(&1)));
+    if size.is_none_or(|n| n >= LIMIT) {
+        bail!("alibi_bias takes heads times t times s below 2³¹, got {heads}, {t} and {s}")
+    }
     let mut bias = Vec::with_capacity(heads * t * s);
     for slope in alibi_slopes(heads) {
         for i in 0..t {

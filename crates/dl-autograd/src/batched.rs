@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, if_tracked};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type};
 use crate::linear::PARALLEL;
 use crate::matmul::{Matrix, Write, matmul as product};
 use crate::simd::Scalar;
@@ -29,18 +29,20 @@ use crate::view::{expand, reshape, sum_to, transpose};
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (&[.., m, k], &[.., k_b, n]) = (a.dims(), b.dims()) else {
         bail!(
-            "matmul takes ranks of 2 and more, got {:?} and {:?}",
+            "matmul takes a (…, m, k) and b (…, k, n), got {:?} and {:?}",
             a.shape(),
             b.shape()
         )
     };
     if k != k_b {
         bail!(
-            "matmul of {:?} and {:?}: {k} columns against {k_b} rows",
+            "matmul of a {:?} takes b (…, {k}, n), got {:?}",
             a.shape(),
             b.shape()
         )
     }
+    one_float_type("matmul", ("a", a), &[("b", b)])?;
+    let batch = batch_shape(a, b)?;
     if !has_kernel(a) {
         return a.broadcast_matmul(b);
     }
@@ -49,7 +51,6 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         shape[a.rank() - 1] = n;
         return reshape(&matmul(&reshape(a, ((), k))?, b)?, shape);
     }
-    let batch = batch_shape(a, b)?;
     let with = |rows, cols| [&batch[..], &[rows, cols]].concat();
     let (a, b) = (expand(a, with(m, k))?, expand(b, with(k, n))?);
     Ok(differentiable(apply2(&a, &b, Batched)?, |i, _, dy| {
@@ -59,8 +60,14 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 fn batch_shape(a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
     let batch = |x: &Tensor| Shape::from(&x.dims()[..x.rank() - 2]);
-    let shape = batch(a).broadcast_shape_binary_op(&batch(b), "matmul")?;
-    Ok(shape.into_dims())
+    match batch(a).broadcast_shape_binary_op(&batch(b), "matmul") {
+        Ok(shape) => Ok(shape.into_dims()),
+        Err(_) => bail!(
+            "matmul of a {:?} takes b with a batch that broadcasts, got {:?}",
+            a.shape(),
+            b.shape()
+        ),
+    }
 }
 
 fn pull(a: &Tensor, b: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, 
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::rng::Rng;
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
@@ -28,8 +28,9 @@ use crate::view::contiguous;
 /// ```
 pub fn dropout(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
     if !(0. ..=1.).contains(&p) {
-        bail!("dropout needs a probability in [0, 1], got {p}")
+        bail!("dropout needs a p in [0, 1], got {p}")
     }
+    float("dropout", ("x", x))?;
     let op = Dropout { p, rng };
     match p {
         0. => Ok(x.clone()),

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -85,6 +85,7 @@ impl Embedding {
                 weight.shape()
             )
         };
+        float("embedding", ("weight", weight))?;
         if !ids.dtype().is_int() {
             bail!(
                 "embedding takes ids of an integer type, got {:?}",

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -20,13 +20,11 @@ use crate::view::contiguous;
 /// ```
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let &[n, c, h, w] = x.dims() else {
-        bail!("global_avg_pool takes (n, c, h, w), got {:?}", x.shape())
+        bail!("global_avg_pool takes x (n, c, h, w), got {:?}", x.shape())
     };
+    float("global_avg_pool", ("x", x))?;
     if h * w == 0 {
-        bail!(
-            "global_avg_pool of an image without pixels, {:?}",
-            x.shape()
-        )
+        bail!("global_avg_pool takes x with pixels, got {:?}", x.shape())
     }
     if !has_kernel(x) {
         return x.flatten_from(2)?.mean(D::Minus1);

@@ -38,7 +38,7 @@ pub fn grad(output: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Option<Tensor>>> 
 /// Hessian-vector product. PyTorch's `create_graph=True`.
 ///
 /// Every operation between must be on the innermost [`Tape`] and have a differentiable backward:
-/// linear, convolution, normalisation, activations, softmax, cross-entropy, sums, products and
+/// linear, convolution, normalisation, attention, activations, softmax, cross-entropy, sums, products and
 /// views of this crate have. One that has not is an error that names it. Derivatives of the
 /// gradients come from [`backward`] as usual.
 ///

@@ -42,6 +42,43 @@ pub(crate) fn has_kernel(x: &Tensor) -> bool {
         && (matches!(x.dtype(), DType::F32 | DType::F64) || is_half(x.dtype()))
 }
 
+/// Sizes that a call asks for end below this, so that no product of two overflows.
+pub(crate) const LIMIT: usize = 1 << 31;
+
+/// An error unless `x` is of a float type.
+pub(crate) fn float(op: &str, (name, x): (&str, &Tensor)) -> Result<()> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Ok(()),
+        dtype => bail!("{op} takes {name} of a float type, got {dtype:?}"),
+    }
+}
+
+/// An error unless the others are of the type of `x`.
+pub(crate) fn same_type(
+    op: &str,
+    (name, x): (&str, &Tensor),
+    others: &[(&str, &Tensor)],
+) -> Result<()> {
+    let wanted = x.dtype();
+    match others.iter().find(|(_, t)| t.dtype() != wanted) {
+        None => Ok(()),
+        Some((other, t)) => bail!(
+            "{op} of {name} in {wanted:?} takes {other} in {wanted:?}, got {:?}",
+            t.dtype()
+        ),
+    }
+}
+
+/// An error unless all are of one float type.
+pub(crate) fn one_float_type(
+    op: &str,
+    x: (&str, &Tensor),
+    others: &[(&str, &Tensor)],
+) -> Result<()> {
+    float(op, x)?;
+    same_type(op, x, others)
+}
+
 /// The elements of a contiguous operand.
 pub(crate) fn slice<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let Some((start, end)) = layout.contiguous_offsets() else {
@@ -85,7 +122,7 @@ pub(crate) fn narrow_to(y: Tensor, dtype: DType) -> Result<Tensor> {
     }
 }
 
-fn is_half(dtype: DType) -> bool {
+pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::host::float;
 use crate::pool::{adaptive_taps, as_rows};
 use crate::separable::{Separable, Taps, separable};
 
@@ -91,6 +92,7 @@ pub fn interpolate_by(x: &Tensor, factors: &[f64], mode: Interpolation) -> Resul
 
 /// The dimensions that are resampled.
 fn pixels<'a>(op: &str, x: &'a Tensor, given: usize) -> Result<&'a [usize]> {
+    float(op, ("x", x))?;
     match x.dims() {
         [_, _, pixels @ ..] if (1..=2).contains(&pixels.len()) => match pixels.len() == given {
             true => Ok(pixels),
@@ -100,17 +102,20 @@ fn pixels<'a>(op: &str, x: &'a Tensor, given: usize) -> Result<&'a [usize]> {
                 pixels.len()
             ),
         },
-        _ => bail!("{op} takes (n, c, l) or (n, c, h, w), got {:?}", x.shape()),
+        _ => bail!(
+            "{op} takes x (n, c, l) or (n, c, h, w), got {:?}",
+            x.shape()
+        ),
     }
 }
 
 fn resample(x: &Tensor, axes: Vec<Axis>, mode: Interpolation) -> Result<Tensor> {
     if let Some(axis) = axes.iter().find(|a| !a.is_valid()) {
         bail!(
-            "interpolate cannot make {} elements out of {} of {:?}",
+            "interpolate of x {:?} cannot make a size of {} out of {}",
+            x.shape(),
             axis.outputs,
-            axis.inputs,
-            x.shape()
+            axis.inputs
         )
     }
     let taps = |axis: &Axis| axis.taps(mode);

@@ -10,11 +10,15 @@
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
 //! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
-//! | layer and RMS normalisation | [`layer_norm`](layer_norm()), [`rms_norm`] |
+//! | layer and RMS normalisation, behind a residual sum too | [`layer_norm`](layer_norm()), [`rms_norm`](rms_norm()), [`add_layer_norm`] |
+//! | group and instance normalisation | [`group_norm`](group_norm()), [`instance_norm`] |
+//! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
 //! | dense layer with activation, batches of matrix products | [`linear`], [`linear_with`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
+//! | leaky and exponential rectifiers, softplus, Mish, the hard ones | [`leaky_relu`], [`prelu`](prelu()), [`elu`], [`selu`], [`celu`], [`softplus`], [`log_sigmoid`], [`mish`], [`hard_swish`], [`hard_sigmoid`], [`hard_tanh`], [`softsign`] |
+//! | gated units | [`glu`](glu()), [`swiglu`], [`geglu`], [`reglu`] |
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | losses of classes and distributions | [`cross_entropy`], [`nll_loss`] |
@@ -23,9 +27,13 @@
 //! | pooling | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`], [`adaptive_max_pool2d`], [`global_avg_pool`] |
 //! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
 //! | padding | [`pad`](pad()) |
+//! | a factor for every channel | [`scale_channels`](scale_channels()) |
 //! | dropout without a stored mask | [`dropout`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
+//! | slices whose gradients meet in one buffer | [`split`], [`chunk`], [`unbind`], [`cat`] |
+//! | writing and adding at indices | [`scatter`], [`scatter_add`] |
+//! | extrema, running sums, powers | [`max`], [`min`], [`amax`], [`amin`], [`cumsum`], [`pow`], [`powf`] |
 //! | residual sums, the sum of a loss | [`add`], [`sum`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
 //! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`mul`], [`scale`] |
@@ -44,63 +52,88 @@ mod alibi;
 mod attention;
 mod batch_norm;
 mod batched;
+mod cat;
 mod checkpoint;
 mod convolution;
+mod cumsum;
 mod dropout;
 mod embedding;
 mod exp;
 mod global_avg_pool;
+mod glu;
 mod grad;
 mod gradcheck;
+mod group_norm;
 mod host;
 mod interpolate;
+mod lanes;
 mod layer_norm;
 mod linear;
 mod loss;
 mod many_inputs;
 mod matmul;
+mod max;
 mod no_grad;
 mod on_grad;
 mod pad;
+mod piecewise;
 mod pixel_shuffle;
 mod pointwise;
 mod pool;
+mod pow;
+mod prelu;
+mod rms_norm;
 mod rng;
 mod rng_scope;
 mod rope;
+mod row_norm;
+mod scale_channels;
+mod scatter;
 mod separable;
 mod simd;
 mod softmax;
+mod spectral_norm;
+mod split;
 mod sum;
 mod tape;
 mod view;
+mod weight_norm;
 
 pub use activation::{Activation, relu, relu6};
 pub use alibi::{alibi_bias, alibi_slopes};
 pub use attention::{AttentionOptions, Causal, scaled_dot_product_attention};
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
+pub use cat::cat;
 pub use checkpoint::{checkpoint, is_recomputing};
 pub use convolution::{
     Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
     conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
 };
+pub use cumsum::cumsum;
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
+pub use glu::{geglu, glu, reglu, swiglu};
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
 pub use gradcheck::{gradcheck, gradgradcheck};
+pub use group_norm::{group_norm, instance_norm};
 pub use host::composed;
 pub use interpolate::{Interpolation, interpolate, interpolate_by};
-pub use layer_norm::{layer_norm, rms_norm};
+pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::{linear, linear_with};
 pub use loss::{
     BinaryCrossEntropyOptions, CrossEntropyOptions, NllOptions, PointwiseLoss, Reduction,
     binary_cross_entropy_with_logits, cross_entropy, nll_loss, pointwise_loss,
 };
+pub use max::{amax, amin, max, min};
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use pad::{PadMode, pad};
+pub use piecewise::{
+    celu, elu, hard_sigmoid, hard_swish, hard_tanh, leaky_relu, log_sigmoid, mish, selu, softplus,
+    softsign,
+};
 pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
 pub use pointwise::{gelu, gelu_tanh, sigmoid, silu, tanh};
 pub use pool::{
@@ -108,10 +141,18 @@ pub use pool::{
     adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d, avg_pool2d,
     max_pool1d, max_pool2d,
 };
+pub use pow::{pow, powf};
+pub use prelu::prelu;
+pub use rms_norm::rms_norm;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
+pub use scale_channels::scale_channels;
+pub use scatter::{scatter, scatter_add};
 pub use softmax::{log_softmax, softmax};
+pub use spectral_norm::{power_iteration, spectral_norm};
+pub use split::{chunk, split, unbind};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
 pub use view::{flatten_from, mul, narrow, reshape, scale, transpose};
+pub use weight_norm::weight_norm;

@@ -5,7 +5,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::activation::{Activation, GRAIN, clamp};
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply2, apply3, differentiable};
@@ -106,7 +106,9 @@ impl Linear {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Self> {
-        let (outputs, inputs) = weight.dims2()?;
+        let &[outputs, inputs] = weight.dims() else {
+            bail!("linear takes weight (out, in), got {:?}", weight.shape())
+        };
         if x.dims().last() != Some(&inputs) || x.rank() < 2 {
             bail!(
                 "linear with weight {:?} takes x (…, {inputs}), got {:?}",
@@ -118,13 +120,16 @@ impl Linear {
             && bias.dims() != [outputs]
         {
             bail!(
-                "linear with weight {:?} got a bias of {:?}",
+                "linear with weight {:?} takes bias ({outputs},), got {:?}",
                 weight.shape(),
                 bias.shape()
             )
         }
+        let others = [Some(("weight", weight)), bias.map(|bias| ("bias", bias))];
+        let others: Vec<_> = others.into_iter().flatten().collect();
+        one_float_type("linear", ("x", x), &others)?;
         Ok(Self {
-            rows: x.elem_count() / inputs.max(1),
+            rows: x.dims()[..x.rank() - 1].iter().product(),
             inputs,
             outputs,
             activation,

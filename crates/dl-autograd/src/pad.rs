@@ -48,7 +48,7 @@ pub enum PadMode {
 pub fn pad(x: &Tensor, padding: &[(isize, isize)], mode: PadMode) -> Result<Tensor> {
     if padding.len() > x.rank() {
         bail!(
-            "pad takes a pair for at most {} dimensions of {:?}, got {}",
+            "pad takes a padding of at most {} dimensions of x {:?}, got {}",
             x.rank(),
             x.shape(),
             padding.len()

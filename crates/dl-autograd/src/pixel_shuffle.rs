@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{LIMIT, by_dtype, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -33,7 +33,7 @@ use crate::view::contiguous;
 pub fn pixel_shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
     let square = factor.saturating_mul(factor);
     match *x.dims() {
-        [n, c, h, w] if factor > 0 && c.is_multiple_of(square) => {
+        [n, c, h, w] if (1..LIMIT).contains(&factor) && c.is_multiple_of(square) => {
             let large = [n, c / square, h * factor, w * factor];
             shuffle(
                 x,
@@ -45,7 +45,7 @@ pub fn pixel_shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
             )
         }
         _ => bail!(
-            "pixel_shuffle by {factor} takes (n, c·{factor}², h, w), got {:?}",
+            "pixel_shuffle by the factor {factor} takes x (n, c·{factor}², h, w), got {:?}",
             x.shape()
         ),
     }
@@ -65,7 +65,11 @@ pub fn pixel_shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
 /// ```
 pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
     match *x.dims() {
-        [n, c, h, w] if factor > 0 && h.is_multiple_of(factor) && w.is_multiple_of(factor) => {
+        [n, c, h, w]
+            if (1..LIMIT).contains(&factor)
+                && h.is_multiple_of(factor)
+                && w.is_multiple_of(factor) =>
+        {
             let large = [n, c, h, w];
             shuffle(
                 x,
@@ -77,7 +81,7 @@ pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
             )
         }
         _ => bail!(
-            "pixel_unshuffle by {factor} takes (n, c, {factor}·h, {factor}·w), got {:?}",
+            "pixel_unshuffle by the factor {factor} takes x (n, c, {factor}·h, {factor}·w), got {:?}",
             x.shape()
         ),
     }

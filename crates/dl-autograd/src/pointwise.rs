@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use num_traits::Float;
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -91,7 +91,7 @@ enum Pointwise {
 const ROOT: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
 const CUBE: f64 = 0.044715;
 
-fn logistic<T: Scalar>(x: T) -> T {
+pub(crate) fn logistic<T: Scalar>(x: T) -> T {
     // The exponential of a negative number only: the other sign would overflow.
     let e = (-x.abs()).exp();
     match x < T::zero() {
@@ -149,6 +149,7 @@ fn derivative<T: Scalar>(f: Pointwise, x: T) -> T {
 
 impl Pointwise {
     fn apply(self, x: &Tensor) -> Result<Tensor> {
+        float(self.name(), ("x", x))?;
         if !has_kernel(x) {
             return self.composed(x);
         }
@@ -218,7 +219,7 @@ impl Pointwise {
 }
 
 /// The logistic function by tanh, which candle has and which does not overflow.
-fn half_tanh(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn half_tanh(x: &Tensor) -> Result<Tensor> {
     ((x * 0.5)?.tanh()? + 1.)? * 0.5
 }
 

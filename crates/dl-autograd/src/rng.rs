@@ -1,5 +1,10 @@
 //! Counter-based random numbers: a pure function of (seed, purpose, step, element).
 
+use rayon::prelude::*;
+
+/// Elements that one thread fills at a time; a multiple of four, the numbers of one block.
+const GRAIN: usize = 32 * 1024;
+
 /// What a stream of random numbers is used for; two purposes never share numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,24 +115,62 @@ impl Rng {
         ((wide * u128::from(n)) >> 64) as u64
     }
 
+    /// Whether event `element` happens: true with probability `p`.
+    ///
+    /// ```text
+    /// bᵢ = uᵢ < p          never for p ≤ 0 or NaN, always for p ≥ 1
+    /// ```
+    ///
+    /// ```
+    /// use dl_autograd::{Purpose, Rng};
+    /// let rng = Rng::new(0, Purpose::Noise, 0);
+    /// let count = (0..10_000).filter(|&i| rng.bernoulli(i, 0.25)).count();
+    /// assert!((2_300..2_700).contains(&count));
+    /// ```
+    pub fn bernoulli(&self, element: u64, p: f64) -> bool {
+        f64::from(self.uniform(element)) < p
+    }
+
     /// Fills `out` with the uniforms of elements `first..first + out.len()`; `first` is a multiple of 4.
     pub fn fill_uniform(&self, first: u64, out: &mut [f32]) {
-        debug_assert_eq!(first % 4, 0);
-        for (i, four) in out.chunks_mut(4).enumerate() {
-            let x = self.block(first / 4 + i as u64);
-            four.iter_mut().zip(x).for_each(|(o, x)| *o = unit(x));
-        }
+        self.fill(first, out, |x| x.map(unit));
+    }
+
+    /// Fills `out` with 1 where [`bernoulli`](Self::bernoulli) is true and 0 elsewhere, for elements
+    /// `first..first + out.len()`; `first` is a multiple of 4.
+    pub fn fill_bernoulli(&self, first: u64, p: f64, out: &mut [f32]) {
+        let event = |x| f32::from(u8::from(f64::from(unit(x)) < p));
+        self.fill(first, out, |x| x.map(event));
     }
 
     /// Fills `out` with the normals of elements `0..out.len()`.
     pub fn fill_normal(&self, out: &mut [f32]) {
-        for (i, four) in out.chunks_mut(4).enumerate() {
-            let x = normals(self.block(i as u64));
-            four.copy_from_slice(&x[..four.len()]);
-        }
+        self.fill(0, out, normals);
     }
 
-    /// A uniform permutation of `0..n` (Fisher and Yates).
+    fn fill(&self, first: u64, out: &mut [f32], f: impl Fn([u32; 4]) -> [f32; 4] + Sync) {
+        debug_assert_eq!(first % 4, 0);
+        let serial = |first: u64, out: &mut [f32]| {
+            for (i, four) in out.chunks_mut(4).enumerate() {
+                let x = f(self.block(first / 4 + i as u64));
+                four.iter_mut().zip(x).for_each(|(o, x)| *o = x);
+            }
+        };
+        if out.len() <= GRAIN {
+            return serial(first, out);
+        }
+        let parts = out.par_chunks_mut(GRAIN).enumerate();
+        parts.for_each(|(i, out)| serial(first + (i * GRAIN) as u64, out));
+    }
+
+    /// A uniform permutation of `0..n` (Durstenfeld, "Algorithm 235: random permutation", 1964).
+    ///
+    /// ```
+    /// use dl_autograd::{Purpose, Rng};
+    /// let mut order = Rng::new(42, Purpose::Shuffle, 0).permutation(5);
+    /// order.sort();
+    /// assert_eq!(order, [0, 1, 2, 3, 4]);
+    /// ```
     pub fn permutation(&self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {
@@ -188,6 +231,7 @@ fn philox(mut c: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -259,5 +303,63 @@ mod tests {
         sorted.sort_unstable();
         assert!(sorted.iter().copied().eq(0..1000));
         assert_ne!(order, Rng::new(1, Purpose::Shuffle, 1).permutation(1000));
+    }
+
+    /// A chi-squared test over the 24 orders of four items.
+    #[test]
+    fn every_permutation_is_equally_likely() {
+        let mut counts = std::collections::BTreeMap::new();
+        let n = 24_000;
+        for step in 0..n {
+            let order = Rng::new(2, Purpose::Shuffle, step).permutation(4);
+            *counts.entry(order).or_insert(0u32) += 1;
+        }
+        assert_eq!(counts.len(), 24);
+        let expected = n as f64 / 24.;
+        let chi_squared: f64 = counts
+            .values()
+            .map(|&c| (f64::from(c) - expected).powi(2) / expected)
+            .sum();
+        // 23 degrees of freedom: 49.7 is exceeded once in a thousand.
+        assert!(chi_squared < 49.7, "{chi_squared}");
+    }
+
+    #[test]
+    fn events_have_their_probability_and_are_sure_at_both_ends() {
+        let rng = Rng::new(7, Purpose::DropPath, 1);
+        let n = 100_000;
+        for p in [0.1, 0.5, 0.9] {
+            let count = (0..n).filter(|&i| rng.bernoulli(i, p)).count() as f64;
+            // Four standard deviations.
+            let sigma = (n as f64 * p * (1. - p)).sqrt();
+            assert!((count - n as f64 * p).abs() < 4. * sigma, "{p}: {count}");
+        }
+        assert!((0..n).all(|i| rng.bernoulli(i, 1.) && !rng.bernoulli(i, 0.)));
+        assert!(!rng.bernoulli(0, f64::NAN));
+    }
+
+    /// Sizes around the grain, and one that ends in the middle of a block.
+    #[test]
+    fn filling_gives_the_same_bits_for_any_number_of_threads() {
+        let rng = Rng::new(1, Purpose::Init, 0);
+        let filled = |threads: usize, n: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let mut out = vec![0.; 3 * n];
+                rng.fill_uniform(8, &mut out[..n]);
+                rng.fill_normal(&mut out[n..2 * n]);
+                rng.fill_bernoulli(4, 0.3, &mut out[2 * n..]);
+                (out, rng.permutation(n))
+            })
+        };
+        for n in [GRAIN, GRAIN + 1, 3 * GRAIN + 7] {
+            let one = filled(1, n);
+            assert_eq!(one, filled(2, n));
+            assert_eq!(one, filled(5, n));
+            let (one, last) = (one.0, n as u64 - 1);
+            assert_eq!(one[n - 1], rng.uniform(8 + last));
+            assert_eq!(one[2 * n - 1], rng.normal(last));
+            assert_eq!(one[3 * n - 1] == 1., rng.bernoulli(4 + last, 0.3));
+        }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, read, tensor};
+use crate::host::{LIMIT, by_dtype, float, has_kernel, read, tensor};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply1, differentiable};
 
@@ -75,6 +75,9 @@ pub fn rope_frequencies(dim: usize, max_len: usize, theta: f64) -> Result<(Tenso
     if !dim.is_multiple_of(2) || !positive {
         bail!("rope_frequencies takes an even dim and a positive theta, got {dim} and {theta}")
     }
+    if max_len.checked_mul(dim.max(1)).is_none_or(|n| n >= LIMIT) {
+        bail!("rope_frequencies takes dim times max_len below 2³¹, got {dim} and {max_len}")
+    }
     let angle = |n: usize| {
         let (p, i) = (n / (dim / 2), n % (dim / 2));
         p as f64 * theta.powf(-2. * i as f64 / dim as f64)
@@ -92,6 +95,15 @@ enum Pairs {
     Neighbours,
 }
 
+impl Pairs {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Halves => "rope",
+            Self::Neighbours => "rope_interleaved",
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Rope {
     pairs: Pairs,
@@ -104,16 +116,18 @@ struct Rope {
 
 impl Rope {
     fn new(x: &Tensor, cos: &Tensor, sin: &Tensor, pairs: Pairs) -> Result<Self> {
+        let name = pairs.name();
+        float(name, ("x", x))?;
         let (&[_, _, t, d], &[rows, half]) = (x.dims(), cos.dims()) else {
             bail!(
-                "rope takes x (b, h, t, d) and cos (t, r / 2), got {:?} and {:?}",
+                "{name} takes x (b, h, t, d) and cos (t, r / 2), got {:?} and {:?}",
                 x.shape(),
                 cos.shape()
             )
         };
         if sin.dims() != cos.dims() || rows < t || 2 * half > d {
             bail!(
-                "rope of x {:?} takes cos and sin of at least {t} rows and at most {} columns, got {:?} and {:?}",
+                "{name} of x {:?} takes cos and sin of at least {t} rows and at most {} columns, got {:?} and {:?}",
                 x.shape(),
                 d / 2,
                 cos.shape(),
@@ -121,7 +135,7 @@ impl Rope {
             )
         }
         if cos.track_op() || sin.track_op() {
-            bail!("rope gives cos and sin no gradient, got a tracked one: detach it first")
+            bail!("{name} gives cos and sin no gradient, got a tracked one: detach it first")
         }
         let wide = if x.dtype().size_in_bytes() < 4 && has_kernel(x) {
             candle_core::DType::F32
@@ -215,7 +229,7 @@ impl Rope {
 
 impl CustomOp1 for Rope {
     fn name(&self) -> &'static str {
-        "rope"
+        self.pairs.name()
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::exp::Exp;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, dispatch, row_max, row_sum};
 use crate::tape::{apply1, differentiable};
 use crate::view::{contiguous, transpose};
@@ -55,6 +55,7 @@ fn over_last(x: &Tensor, dim: usize, op: Softmax) -> Result<Tensor> {
             x.shape()
         )
     }
+    float(op.name(), ("x", x))?;
     if dim + 1 < x.rank() {
         let last = x.rank() - 1;
         return transpose(&over_last(&transpose(x, dim, last)?, last, op)?, dim, last);

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, slice};
+use crate::host::{by_dtype, has_kernel, same_type, slice};
 use crate::simd::Scalar;
 use crate::tape::{apply1, apply2, differentiable};
 use crate::view::contiguous;
@@ -20,11 +20,12 @@ use crate::view::contiguous;
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.shape() != b.shape() {
         bail!(
-            "add takes two tensors of one shape, got {:?} and {:?}",
+            "add of a {:?} takes b of the same shape, got {:?}",
             a.shape(),
             b.shape()
         )
     }
+    same_type("add", ("a", a), &[("b", b)])?;
     if !has_kernel(a) {
         return a + b;
     }

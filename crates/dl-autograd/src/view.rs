@@ -1,7 +1,7 @@
 //! candle's views and arithmetic, noted on the tape.
 
 use candle_core::shape::ShapeWithOneHole;
-use candle_core::{DType, Result, Shape, Tensor};
+use candle_core::{DType, Error, Result, Shape, Tensor};
 
 use crate::tape::candle_op;
 
@@ -14,9 +14,16 @@ use crate::tape::candle_op;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn reshape(x: &Tensor, shape: impl ShapeWithOneHole) -> Result<Tensor> {
+    let misfit = |error| {
+        let (dims, count) = (x.shape(), x.elem_count());
+        Error::msg(format!(
+            "reshape of x {dims:?} of {count} elements: {error}"
+        ))
+    };
+    let shape = shape.into_shape(x.elem_count()).map_err(misfit)?;
     candle_op(
         &[x],
-        |x| x[0].reshape(shape),
+        |x| x[0].reshape(&shape),
         |x, _, dy| Ok(vec![Some(dy.reshape(x[0].shape())?)]),
     )
 }
@@ -76,6 +83,8 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `factor·x`, followed by the [`Tape`](crate::Tape).
 ///
+/// A factor of 0 gives a gradient of zeros, where candle's own walk loses the path.
+///
 /// ```
 /// use candle_core::{Device, Tensor};
 /// let x = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
@@ -85,7 +94,10 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     candle_op(
         &[x],
-        |x| &x[0] * factor,
+        |x| match factor == 0. {
+            true => &x[0] * x[0].detach().zeros_like()?,
+            false => &x[0] * factor,
+        },
         move |_, _, dy| Ok(vec![Some((dy * factor)?)]),
     )
 }
@@ -135,6 +147,18 @@ pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     )
 }
 
+/// `x` with dimension `dim` before all others, which keep their order; without a copy.
+pub(crate) fn to_front(x: &Tensor, dim: usize) -> Result<Tensor> {
+    (0..dim)
+        .rev()
+        .try_fold(x.clone(), |x, d| transpose(&x, d, d + 1))
+}
+
+/// The inverse of [`to_front`].
+pub(crate) fn from_front(x: &Tensor, dim: usize) -> Result<Tensor> {
+    (0..dim).try_fold(x.clone(), |x, d| transpose(&x, d, d + 1))
+}
+
 /// `len` entries of a dimension from `start` on, as candle's `narrow`, followed by the
 /// [`Tape`](crate::Tape).
 ///
@@ -147,12 +171,21 @@ pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
 pub fn narrow(x: &Tensor, dim: usize, start: usize, len: usize) -> Result<Tensor> {
     candle_op(
         &[x],
-        |x| x[0].narrow(dim, start, len),
+        |x| slice(&x[0], dim, start, len),
         move |x, _, dy| {
             let rest = x[0].dim(dim)? - start - len;
             Ok(vec![Some(pad(dy, dim, (start, rest))?)])
         },
     )
+}
+
+/// candle's `narrow`, which points behind the memory of a tensor without elements.
+pub(crate) fn slice(x: &Tensor, dim: usize, start: usize, len: usize) -> Result<Tensor> {
+    let fits = dim < x.rank() && start.saturating_add(len) <= x.dims()[dim];
+    match fits && x.elem_count() == 0 {
+        true => x.narrow(dim, 0, len),
+        false => x.narrow(dim, start, len),
+    }
 }
 
 /// The adjoint of [`narrow`]: zeros before and after.

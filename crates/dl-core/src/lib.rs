@@ -3,27 +3,40 @@
 //! | what | where |
 //! |---|---|
 //! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
-//! | dense, convolution, batch norm, dropout | [`layers`] |
-//! | cross-entropy and reductions | [`losses`] |
+//! | initialisations by name pattern | [`init`] |
+//! | dense, convolution, norms, pools, attention, squeeze-and-excitation, patches, containers | [`layers`] |
+//! | the state of a run on disk | [`checkpoint`] |
+//! | losses and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |
-//! | the loop, evaluation, callbacks | [`train`] |
-//! | curves and confusion matrices as SVG | [`plot`] |
+//! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
+//! | the loop, evaluation, callbacks, gradients by name | [`train`] |
+//! | curves, confusion matrices, range tests and paths of optimizers as SVG | [`plot`] |
+//!
+//! A model of one's own is a struct of [`layers`], or layers chained by [`layers::sequential`], listed
+//! by [`layers::module_list`] or kept by name in [`layers::module_dict`]; its weights have PyTorch's
+//! names, and [`init`] sets them by pattern, to the same bits for any number of threads.
+//! [`summary::summary`] prints what it consists of, the zoo's models and one's own alike, and
+//! [`train::flow_report`] which parameters a loss reaches: it names those without a gradient and those
+//! with a NaN.
 //!
 //! | feature | what it turns on |
 //! |---|---|
 //! | `cuda`, `metal` | candle's backend of that name |
 
+pub mod checkpoint;
 pub mod data;
+pub mod init;
 pub mod layers;
 pub mod losses;
 pub mod metrics;
 pub mod models;
 pub mod plot;
-
+pub mod summary;
 pub mod train;
 
 mod params;
+mod text_table;
 
 pub use params::Params;

@@ -8,6 +8,8 @@ use candle_nn::init::{FanInOut, Init, NonLinearity, NormalOrUniform};
 use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 use dl_autograd::{Purpose, Rng};
 
+use crate::init::{normal_values, uniform_values};
+
 /// The Vars of a model by name, in name order, with a candle [`VarBuilder`] on top.
 ///
 /// A model asks the builder for its tensors; what is missing is created from the seed and the name
@@ -58,6 +60,10 @@ impl Params {
     /// The device of every tensor.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Every name, parameters and buffers, sorted.
@@ -111,10 +117,13 @@ impl Params {
         !Self::is_buffer(name) && store.vars.contains_key(name) && !store.frozen.contains(name)
     }
 
-    /// Whether `name` is state that is not trained: PyTorch's batch-norm buffers.
+    /// Whether `name` is state that is not trained: PyTorch's buffers of batch and spectral norm.
     pub fn is_buffer(name: &str) -> bool {
         let last = name.rsplit('.').next().unwrap_or(name);
-        matches!(last, "running_mean" | "running_var" | "num_batches_tracked")
+        matches!(
+            last,
+            "running_mean" | "running_var" | "num_batches_tracked" | "_u" | "_v"
+        )
     }
 
     /// Number of scalars in the parameters that exist, buffers excluded.
@@ -163,7 +172,8 @@ impl Params {
         Ok(count)
     }
 
-    fn matching(&self, pattern: &str) -> Result<Vec<String>> {
+    /// The names that match the glob `pattern` (`*` crosses dots), sorted.
+    pub(crate) fn matching(&self, pattern: &str) -> Result<Vec<String>> {
         let glob = globset::Glob::new(pattern)
             .map_err(candle_core::Error::wrap)?
             .compile_matcher();
@@ -223,38 +233,24 @@ impl SimpleBackend for Params {
 }
 
 fn initial_values(rng: &Rng, shape: &Shape, init: Init) -> Vec<f32> {
-    let mut values = vec![0f32; shape.elem_count()];
-    let normal = |values: &mut [f32], mean: f64, stdev: f64| {
-        rng.fill_normal(values);
-        values
-            .iter_mut()
-            .for_each(|x| *x = (mean + stdev * f64::from(*x)) as f32);
-    };
-    let uniform = |values: &mut [f32], lo: f64, up: f64| {
-        rng.fill_uniform(0, values);
-        values
-            .iter_mut()
-            .for_each(|x| *x = (lo + (up - lo) * f64::from(*x)) as f32);
-    };
+    let count = shape.elem_count();
     match init {
-        Init::Const(value) => values.fill(value as f32),
-        Init::Randn { mean, stdev } => normal(&mut values, mean, stdev),
-        Init::Uniform { lo, up } => uniform(&mut values, lo, up),
+        Init::Const(value) => vec![value as f32; count],
+        Init::Randn { mean, stdev } => normal_values(rng, count, mean, stdev),
+        Init::Uniform { lo, up } => uniform_values(rng, count, lo, up),
         Init::Kaiming {
             dist,
             fan,
             non_linearity,
         } => {
             let std = kaiming_std(shape, fan, non_linearity);
+            let bound = 3f64.sqrt() * std;
             match dist {
-                NormalOrUniform::Normal => normal(&mut values, 0., std),
-                NormalOrUniform::Uniform => {
-                    uniform(&mut values, -(3f64.sqrt()) * std, 3f64.sqrt() * std)
-                }
+                NormalOrUniform::Normal => normal_values(rng, count, 0., std),
+                NormalOrUniform::Uniform => uniform_values(rng, count, -bound, bound),
             }
         }
     }
-    values
 }
 
 fn kaiming_std(shape: &Shape, fan: FanInOut, non_linearity: NonLinearity) -> f64 {

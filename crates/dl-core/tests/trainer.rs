@@ -7,6 +7,7 @@ use dl_autograd::{Purpose, Rng};
 use dl_core::Params;
 use dl_core::data::{DataLoader, StackTensors, TensorDataset};
 use dl_core::layers::{Linear, linear};
+use dl_core::losses::{Reduction, cross_entropy};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{Callback, Epoch, Flow, MetricsLog, Step, TrainError, Trainer, TrainerConfig};
 use dl_optim::{Adam, Error as OptimError, Optimizer, Sgd};
@@ -108,6 +109,7 @@ fn a_loss_that_is_not_finite_ends_the_run_before_the_weights_are_touched() {
             error,
             TrainError::NonFiniteLoss {
                 epoch: 1,
+                batch: 0,
                 step: 1,
                 ..
             }
@@ -151,6 +153,40 @@ fn parameters_that_get_no_gradient_are_named_at_the_first_step() {
     );
 }
 
+/// A weight of the second layer is infinite: the batch is named, and the layer.
+#[test]
+fn a_loss_that_is_not_finite_names_the_batch_and_where_it_began() {
+    let (params, model) = mlp(0.);
+    let origin = |trainer: &mut Trainer| {
+        let error = trainer.fit(&loader(8), &loader(8)).unwrap_err();
+        let TrainError::NonFiniteLoss { batch, origin, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(batch, 0);
+        origin
+    };
+    let trainer = |vars: Vec<(String, candle_core::Var)>| {
+        let optimizer = Optimizer::new(vars, Adam::default()).unwrap();
+        Trainer::new(&model, optimizer, TrainerConfig::default())
+    };
+    let mut loss = trainer(params.trainable()).loss(|z, _| z.sqr()?.sum(1)?.neg()?.log());
+    assert!(origin(&mut loss).starts_with("the model's outputs are finite"));
+    let name = params.names().into_iter().find(|n| n.ends_with("1.weight"));
+    let name = name.unwrap();
+    let broken = (params.get(&name).unwrap().as_tensor() + f64::INFINITY).unwrap();
+    params.set(&name, &broken).unwrap();
+    let found = origin(&mut trainer(params.trainable()));
+    assert_eq!(found, format!("the parameter `{name}` is not finite"));
+    let mut others = params.trainable();
+    others.retain(|(n, _)| *n != name);
+    let found = origin(&mut trainer(others));
+    let layer = name.strip_suffix(".weight").unwrap();
+    assert!(
+        found.ends_with(&format!("that of Linear {layer}")),
+        "{found}"
+    );
+}
+
 struct StopAfter(usize);
 
 impl Callback for StopAfter {
@@ -169,7 +205,7 @@ fn a_callback_ends_the_run_in_mid_epoch_and_the_epoch_is_still_evaluated() {
     let history = trainer.fit(&loader(8), &loader(8)).unwrap();
     // Three steps an epoch: the fourth is the first of the second epoch.
     assert_eq!((history.len(), history[1].step), (2, 4));
-    assert!(history[1].eval_loss.is_finite());
+    assert!(history[1].metric("eval_loss").unwrap().is_finite());
 }
 
 #[test]
@@ -225,7 +261,7 @@ fn the_log_has_one_json_object_an_epoch_with_the_metrics_of_the_history() {
     assert_eq!(lines.len(), history.len());
     for (line, epoch) in lines.iter().zip(&history) {
         assert_eq!(line["run"], "a");
-        assert_eq!(line["eval_loss"], epoch.eval_loss);
+        assert_eq!(line["eval_loss"], epoch.metric("eval_loss").unwrap());
         assert_eq!(line["epoch"], epoch.epoch);
     }
 }
@@ -233,7 +269,7 @@ fn the_log_has_one_json_object_an_epoch_with_the_metrics_of_the_history() {
 #[test]
 fn evaluation_is_the_mean_over_samples_whatever_the_batches() {
     let (_, model) = mlp(0.);
-    let loss = |z: &Tensor, y: &Tensor| dl_autograd::cross_entropy(z, y, 0.);
+    let loss = |z: &Tensor, y: &Tensor| cross_entropy(z, y, &Default::default(), Reduction::None);
     let found = |batch| {
         let batches = loader(batch).epoch(0).unwrap();
         dl_core::train::evaluate(&model, batches, &loss, &Device::Cpu).unwrap()

@@ -1,21 +1,14 @@
-//! Gradient clipping, by global norm and by value.
+//! Gradient clipping: by a common norm, parameter by parameter, unit by unit, and by value.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, Var};
-use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
+use candle_core::{Result, Tensor, Var};
 
-use crate::rule::require;
-use crate::sweep::{BLOCK, Element, Source, split};
-
-/// Elements whose squares one partial sum covers.
-const CHUNK: usize = 32 * 1024;
-
-/// Partial sums that run side by side in a chunk. Fixed, so that every CPU adds in the same order.
-const LANES: usize = 16;
+use crate::NormType;
+use crate::rule::{require, require_not_negative};
+use crate::sweep::Intake;
+use crate::update::slot_dtype;
 
 /// How gradients are limited before a step.
 ///
@@ -36,16 +29,159 @@ pub enum Clip {
     Norm(f64),
     /// Limits every element to ± this, `> 0`.
     Value(f64),
+    /// As [`Clip::Norm`], with another norm.
+    NormOf(NormType, f64),
+    /// Scales the gradient of each parameter by itself so that its norm is at most this, `> 0`.
+    EachNorm(NormType, f64),
+    /// Adaptive gradient clipping: limits the gradient of each output unit to a share of the norm of
+    /// the unit's weights.
+    ///
+    /// ```text
+    /// gᵤ ← gᵤ · min(1, factor · max(‖θᵤ‖₂, eps) / max(‖gᵤ‖₂, 10⁻⁶))
+    /// ```
+    ///
+    /// A unit is an index of the first dimension, in PyTorch's layout of weights; vectors and
+    /// scalars are one unit. The paper leaves the last linear layer out: give it an optimizer of its
+    /// own, or clip with [`clip_grads`] first.
+    ///
+    /// Source: A. Brock, S. De, S. Smith, K. Simonyan, 2021, High-Performance Large-Scale Image
+    /// Recognition Without Normalization.
+    Adaptive {
+        /// The share, `> 0`; timm's default is 0.01.
+        factor: f64,
+        /// The least norm that weights count with, `>= 0`; the paper's is 1e-3.
+        eps: f64,
+    },
 }
 
 impl Clip {
     pub(crate) fn validate(self) -> crate::Result<()> {
         let (field, limit) = match self {
-            Self::Norm(limit) => ("norm", limit),
+            Self::Norm(limit) | Self::NormOf(_, limit) | Self::EachNorm(_, limit) => {
+                ("norm", limit)
+            }
             Self::Value(limit) => ("value", limit),
+            Self::Adaptive { factor, eps } => {
+                require_not_negative("clip", "eps", eps)?;
+                ("factor", factor)
+            }
         };
         require(limit > 0.0, "clip", field, "> 0", limit)
     }
+
+    /// What is common to all gradients: how they are read, and the norm they have together.
+    pub(crate) fn common<'a>(
+        self,
+        gradients: impl IntoIterator<Item = &'a Tensor>,
+        scale: f64,
+    ) -> Result<(Intake, Option<f64>)> {
+        let unlimited = f64::INFINITY;
+        let (kind, max_norm) = match self {
+            Self::Norm(max_norm) => (NormType::L2, max_norm),
+            Self::NormOf(kind, max_norm) => (kind, max_norm),
+            Self::Value(limit) => return Ok((Intake { scale, limit }, None)),
+            Self::EachNorm(..) | Self::Adaptive { .. } => {
+                let limit = unlimited;
+                return Ok((Intake { scale, limit }, None));
+            }
+        };
+        let norm = kind.of(gradients)? * scale.abs();
+        let intake = Intake {
+            scale: scale * norm_coefficient(norm, max_norm),
+            limit: unlimited,
+        };
+        Ok((intake, Some(norm)))
+    }
+
+    /// What is done to one gradient beside that.
+    pub(crate) fn single(
+        self,
+        theta: &Tensor,
+        gradient: &Tensor,
+        intake: Intake,
+    ) -> Result<(Tensor, Intake)> {
+        match self {
+            Self::EachNorm(kind, max_norm) => {
+                let norm = kind.of([gradient])? * intake.scale.abs();
+                let scale = intake.scale * norm_coefficient(norm, max_norm);
+                Ok((gradient.clone(), Intake { scale, ..intake }))
+            }
+            Self::Adaptive { factor, eps } => {
+                let dtype = slot_dtype(theta.dtype());
+                let wide = gradient.detach().to_dtype(dtype)?;
+                let wide = wide.affine(intake.scale, 0.0)?;
+                let theta = theta.detach().to_dtype(dtype)?;
+                let gradient = clip_units(&theta, &wide, factor, eps)?;
+                Ok((
+                    gradient,
+                    Intake {
+                        scale: 1.0,
+                        ..intake
+                    },
+                ))
+            }
+            Self::Norm(_) | Self::Value(_) | Self::NormOf(..) => Ok((gradient.clone(), intake)),
+        }
+    }
+}
+
+fn clip_units(theta: &Tensor, gradient: &Tensor, factor: f64, eps: f64) -> Result<Tensor> {
+    if gradient.elem_count() == 0 {
+        return Ok(gradient.clone());
+    }
+    let most = (unit_norms(theta)?.maximum(eps)? * factor)?;
+    let share = (most / unit_norms(gradient)?.maximum(1e-6)?)?;
+    gradient.broadcast_mul(&share.minimum(1.0)?)
+}
+
+/// The norm of each index of the first dimension; one norm for vectors and scalars.
+fn unit_norms(x: &Tensor) -> Result<Tensor> {
+    let first = if x.rank() <= 1 { 0 } else { 1 };
+    let dims: Vec<usize> = (first..x.rank()).collect();
+    x.sqr()?.sum_keepdim(dims)?.sqrt()
+}
+
+/// Limits the gradients of `params` in any of the ways of [`Clip`]; returns the norm they had where
+/// that is a common one.
+///
+/// Parameters without a gradient are skipped. An optimizer with [`Optimizer::clip`] does the same
+/// within its step.
+///
+/// [`Optimizer::clip`]: crate::Optimizer::clip
+///
+/// ```
+/// use candle_core::{Device, Var};
+/// use dl_optim::{Clip, NormType, clip_grads};
+/// let x = Var::new(&[3.0_f64, -1.0], &Device::Cpu)?;
+/// let mut grads = (x.sqr()?.sum_all()? * 0.5)?.backward()?;
+/// let norm = clip_grads(&mut grads, [("x", &x)], Clip::NormOf(NormType::L1, 2.0))?;
+/// let clipped = grads.get(&x).expect("it has one").to_vec1::<f64>()?;
+/// assert!(norm == Some(4.0) && (clipped[0] - 1.5).abs() < 1e-6);
+/// # Ok::<(), dl_optim::Error>(())
+/// ```
+pub fn clip_grads<'a, N: AsRef<str>>(
+    grads: &mut GradStore,
+    params: impl IntoIterator<Item = (N, &'a Var)>,
+    clip: Clip,
+) -> crate::Result<Option<f64>> {
+    clip.validate()?;
+    let params = sorted(params);
+    let (common, norm) = clip.common(params.values().filter_map(|var| grads.get(var)), 1.0)?;
+    replace(grads, params.into_values(), |var, g| {
+        let (g, Intake { scale, limit }) = clip.single(var, g, common)?;
+        let g = g.to_dtype(var.dtype())?;
+        let g = if scale == 1.0 {
+            g
+        } else {
+            g.affine(scale, 0.0)?
+        };
+        if limit.is_finite() {
+            g.clamp(-limit, limit)
+        } else {
+            Ok(g)
+        }
+    })?;
+    Ok(norm)
 }
 
 /// Scales the gradients of `params` so that their common norm is at most `max_norm`; returns the
@@ -83,7 +219,9 @@ pub fn clip_grad_norm<'a, N: AsRef<str>>(
     let coefficient = norm_coefficient(norm, max_norm);
     if coefficient != 1.0 {
         // Not in place: gradients may share memory with each other.
-        replace(grads, params.into_values(), |g| g.affine(coefficient, 0.0))?;
+        replace(grads, params.into_values(), |_, g| {
+            g.affine(coefficient, 0.0)
+        })?;
     }
     Ok(norm)
 }
@@ -106,7 +244,7 @@ pub fn clip_grad_value<'a, N: AsRef<str>>(
     params: impl IntoIterator<Item = (N, &'a Var)>,
     limit: f64,
 ) -> Result<()> {
-    replace(grads, sorted(params).into_values(), |g| {
+    replace(grads, sorted(params).into_values(), |_, g| {
         g.clamp(-limit, limit)
     })
 }
@@ -124,8 +262,7 @@ pub fn clip_grad_value<'a, N: AsRef<str>>(
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn global_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
-    let squares = gradients.into_iter().map(sum_of_squares);
-    Ok(squares.sum::<Result<f64>>()?.sqrt())
+    NormType::L2.of(gradients)
 }
 
 /// PyTorch's factor, kept at 1 or below; not a number if the norm is not.
@@ -134,7 +271,7 @@ pub(crate) fn norm_coefficient(norm: f64, max_norm: f64) -> f64 {
     if coefficient > 1.0 { 1.0 } else { coefficient }
 }
 
-fn sorted<'a, N: AsRef<str>>(
+pub(crate) fn sorted<'a, N: AsRef<str>>(
     params: impl IntoIterator<Item = (N, &'a Var)>,
 ) -> BTreeMap<String, &'a Var> {
     params
@@ -143,82 +280,16 @@ fn sorted<'a, N: AsRef<str>>(
         .collect()
 }
 
-fn replace<'a>(
+pub(crate) fn replace<'a>(
     grads: &mut GradStore,
     vars: impl Iterator<Item = &'a Var>,
-    change: impl Fn(&Tensor) -> Result<Tensor>,
+    change: impl Fn(&Var, &Tensor) -> Result<Tensor>,
 ) -> Result<()> {
     for var in vars {
         if let Some(old) = grads.get(var) {
-            let new = change(&old.detach())?;
+            let new = change(var, &old.detach())?;
             grads.insert(var, new);
         }
     }
     Ok(())
-}
-
-fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
-    let (storage, layout) = gradient.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(CpuStorage::F32(all)) => Ok(chunked(all, layout)),
-        Storage::Cpu(CpuStorage::F64(all)) => Ok(chunked(all, layout)),
-        _ => {
-            drop(storage);
-            let wide = gradient.detach().to_dtype(DType::F32)?;
-            wide.sqr()?.sum_all()?.to_scalar::<f32>().map(f64::from)
-        }
-    }
-}
-
-fn chunked<F: Element>(all: &[F], layout: &Layout) -> f64 {
-    let source = Source::new(all, layout);
-    // The order in memory is as good as any, as long as it is always the same.
-    let dense = source.dense();
-    let chunk = |i: usize| {
-        let range = i * CHUNK..source.len().min((i + 1) * CHUNK);
-        match dense {
-            Some(all) => Arch::new().dispatch(Squares(&all[range])),
-            None => gathered(&source, range),
-        }
-    };
-    let chunks = source.len().div_ceil(CHUNK);
-    if split(source.len()).is_none() {
-        return (0..chunks).map(chunk).sum();
-    }
-    let parts: Vec<f64> = (0..chunks).into_par_iter().map(chunk).collect();
-    parts.iter().sum()
-}
-
-fn gathered<F: Element>(source: &Source<'_, F>, range: Range<usize>) -> f64 {
-    let mut buffer = [F::default(); BLOCK];
-    let mut sum = 0.0;
-    let mut start = range.start;
-    while start < range.end {
-        let block = source.block(start..range.end, &mut buffer);
-        sum += Arch::new().dispatch(Squares(block));
-        start += block.len();
-    }
-    sum
-}
-
-/// The sum of squares of one chunk.
-struct Squares<'a, F>(&'a [F]);
-
-impl<F: Element> WithSimd for Squares<'_, F> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
-        let mut lanes = [0.0; LANES];
-        let mut rows = self.0.chunks_exact(LANES);
-        for row in &mut rows {
-            for lane in 0..LANES {
-                lanes[lane] += row[lane].widen() * row[lane].widen();
-            }
-        }
-        for (lane, x) in lanes.iter_mut().zip(rows.remainder()) {
-            *lane += x.widen() * x.widen();
-        }
-        lanes.iter().sum()
-    }
 }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 
 use crate::optimizer::Parameter;
-use crate::real::Composed;
 use crate::rule::require;
-use crate::sweep::{self, Intake};
+use crate::sweep::{self, combine};
 use crate::update::slot_dtype;
-use crate::{Error, Kernel, Real, Result};
+use crate::{Error, Kernel, Path, Real, Result};
 
 /// A running average of parameters, which often evaluates better than the parameters themselves.
 ///
@@ -35,9 +34,18 @@ use crate::{Error, Kernel, Real, Result};
 /// ```
 #[derive(Debug)]
 pub struct Ema {
-    decay: f64,
+    share: Share,
     updates: usize,
     averages: BTreeMap<String, (Var, Tensor)>,
+}
+
+/// What a new parameter counts in the average.
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    /// 1 − δ.
+    Decaying(f64),
+    /// As much as each one before.
+    Equal,
 }
 
 impl Ema {
@@ -54,6 +62,15 @@ impl Ema {
             "in [0, 1]",
             decay,
         )?;
+        Self::averaging(params, Share::Decaying(decay))
+    }
+
+    /// An average in which all updates count alike.
+    pub(crate) fn equal(params: impl IntoIterator<Item = (String, Var)>) -> Result<Self> {
+        Self::averaging(params, Share::Equal)
+    }
+
+    fn averaging(params: impl IntoIterator<Item = (String, Var)>, share: Share) -> Result<Self> {
         let mut averages = BTreeMap::new();
         for (name, var) in params {
             let Parameter { name, var, .. } = Parameter::new(name, var)?;
@@ -63,7 +80,7 @@ impl Ema {
             }
         }
         Ok(Self {
-            decay,
+            share,
             updates: 0,
             averages,
         })
@@ -71,10 +88,10 @@ impl Ema {
 
     /// Takes the parameters as they are now into the average, in one pass and in place.
     pub fn update(&mut self) -> Result<()> {
-        let share = if self.updates == 0 {
-            1.0
-        } else {
-            1.0 - self.decay
+        let share = match self.share {
+            _ if self.updates == 0 => 1.0,
+            Share::Decaying(decay) => 1.0 - decay,
+            Share::Equal => 1.0 / (self.updates + 1) as f64,
         };
         for (var, average) in self.averages.values_mut() {
             *average = moved(average, var, share)?;
@@ -134,17 +151,15 @@ impl Ema {
 }
 
 /// The average after one update: itself, changed in place, where there is a loop for it.
-fn moved(average: &Tensor, var: &Var, share: f64) -> candle_core::Result<Tensor> {
+pub(crate) fn moved(average: &Tensor, var: &Var, share: f64) -> candle_core::Result<Tensor> {
     let kernel = Toward { share };
     if sweep::can_sweep(var) {
-        sweep::sweep::<0, _>(average, var, &[], Intake::UNCHANGED, &kernel)?;
-        return Ok(average.clone());
+        return combine(average.clone(), var, Path::Fused, &kernel);
     }
-    let [average, theta] = [Ok(average.clone()), widened(var)].map(Composed::new);
-    kernel.apply(average, theta, []).0.finish()
+    combine(average.clone(), &widened(var)?, Path::Composed, &kernel)
 }
 
-fn widened(var: &Var) -> candle_core::Result<Tensor> {
+pub(crate) fn widened(var: &Var) -> candle_core::Result<Tensor> {
     var.detach().to_dtype(slot_dtype(var.dtype()))?.copy()
 }
 

@@ -114,6 +114,30 @@ pub enum Error {
         /// The parameters, in name order.
         names: Vec<String>,
     },
+    /// Gradients are infinite or not numbers: the loss diverged, or the rate is too high.
+    #[error("the gradient is not finite for {}", names.join(", "))]
+    NonFiniteGradients {
+        /// The parameters, in name order.
+        names: Vec<String>,
+    },
+    /// A rule that a momentum was given to has none.
+    #[error("{rule} has no momentum")]
+    NoMomentum {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A rule cannot update a parameter of this shape. A group can give it another rule.
+    #[error("{rule} cannot update `{name}`: its shape must be {wanted}, got {shape:?}")]
+    UnsuitableShape {
+        /// The parameter.
+        name: String,
+        /// The rule.
+        rule: &'static str,
+        /// What the rule can update.
+        wanted: &'static str,
+        /// The shape that came.
+        shape: Shape,
+    },
     /// A gradient does not look like its parameter.
     #[error(
         "the gradient of `{name}` must be {dtype:?} {shape:?}, got {got_dtype:?} {got_shape:?}"
@@ -168,7 +192,10 @@ pub enum Error {
         /// The rule in the state.
         got: String,
     },
-    /// A file could not be read or written.
+    /// A state could not be written.
+    #[error(transparent)]
+    Save(#[from] dl_files::Error),
+    /// A file could not be read.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.

@@ -1,16 +1,20 @@
-//! The driver: names, groups, the step count, clipping; a rule does the rest.
+//! The driver: names, groups, the step count, what happens to gradients; a rule does the rest.
 
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
-use crate::clip::norm_coefficient;
+use crate::centralize::centralized;
 use crate::group::{glob, is_bias_or_norm, is_in_layer};
+use crate::low_precision::{Rounding, stream};
+use crate::norm::is_finite;
 use crate::rule::require;
 use crate::sweep::Intake;
 use crate::update::slot_dtype;
-use crate::{Clip, Error, Group, Path, Result, Rule, Settings, Update, global_norm};
+use crate::{
+    Clip, Error, Group, LowPrecision, NonFinite, Path, Result, Rule, Settings, Update, rule_named,
+};
 
 /// Named parameters and the rule, or rules, that update them.
 ///
@@ -38,7 +42,11 @@ pub struct Optimizer {
     pub(crate) rules: Vec<Box<dyn Rule>>,
     pub(crate) lr: f64,
     pub(crate) steps: usize,
+    pub(crate) skipped: usize,
+    pub(crate) low_precision: LowPrecision,
     clip: Option<Clip>,
+    centralize: bool,
+    non_finite: NonFinite,
     path: Path,
     allow_missing: bool,
     grad_norm: Option<f64>,
@@ -57,6 +65,8 @@ pub(crate) struct Parameter {
     pub(crate) step: usize,
     /// Empty until the first of them.
     pub(crate) slots: Vec<Tensor>,
+    /// The parameter in f32, where it is kept in less and master weights are asked for.
+    pub(crate) master: Option<Var>,
 }
 
 impl Optimizer {
@@ -70,23 +80,16 @@ impl Optimizer {
     ) -> Result<Self> {
         let rule = rule.into();
         rule.validate()?;
-        let mut named = BTreeMap::new();
-        for (name, var) in params {
-            if named.insert(name.clone(), var).is_some() {
-                return Err(Error::DuplicateName { name });
-            }
-        }
-        let parameters = named
-            .into_iter()
-            .map(|(name, var)| Parameter::new(name, var));
-        let parameters = parameters.collect::<Result<Vec<_>>>()?;
-        refuse_shared(&parameters)?;
         Ok(Self {
-            parameters,
-            lr: rule.lr(),
+            parameters: named(params)?,
+            lr: rule.basics().lr,
             rules: vec![rule],
             steps: 0,
+            skipped: 0,
+            low_precision: LowPrecision::Nearest,
             clip: None,
+            centralize: false,
+            non_finite: NonFinite::Allow,
             path: Path::default(),
             allow_missing: false,
             grad_norm: None,
@@ -114,7 +117,8 @@ impl Optimizer {
             parameter.lr_scale *= parts.lr_scale;
             parameter.weight_decay = parts.weight_decay.or(parameter.weight_decay);
             if let Some(rule) = &parts.rule {
-                parameter.lr_scale *= rate_ratio(rule.lr(), self.rules[parameter.rule].lr());
+                parameter.lr_scale *=
+                    rate_ratio(rule.basics().lr, self.rules[parameter.rule].basics().lr);
                 (parameter.rule, parameter.step) = (next, 0);
                 parameter.slots.clear();
             }
@@ -191,6 +195,45 @@ impl Optimizer {
         }
     }
 
+    /// Subtracts from each gradient its mean over all dimensions but the first, before clipping; see
+    /// [`centralize_gradients`](crate::centralize_gradients).
+    pub fn centralize_gradients(self) -> Self {
+        Self {
+            centralize: true,
+            ..self
+        }
+    }
+
+    /// Chooses what a step does with gradients that are not finite. Costs one read of them, and
+    /// nothing where their norm is taken anyway and is finite.
+    pub fn non_finite(self, non_finite: NonFinite) -> Self {
+        Self { non_finite, ..self }
+    }
+
+    /// Chooses how f16 and bf16 parameters keep updates that are below their precision.
+    pub fn low_precision(mut self, low_precision: LowPrecision) -> Result<Self> {
+        self.low_precision = low_precision;
+        for parameter in &mut self.parameters {
+            let narrow = matches!(parameter.var.dtype(), DType::F16 | DType::BF16);
+            parameter.master = match low_precision {
+                LowPrecision::MasterWeights if narrow => Some(parameter.widened()?),
+                _ => None,
+            };
+        }
+        Ok(self)
+    }
+
+    /// Takes master weights from the parameters again, after something other than a step has written
+    /// to those: weights that were loaded, averages, a [`Lookahead`](crate::Lookahead).
+    pub fn refresh_master_weights(&mut self) -> Result<()> {
+        for parameter in &mut self.parameters {
+            if parameter.master.is_some() {
+                parameter.master = Some(parameter.widened()?);
+            }
+        }
+        Ok(())
+    }
+
     /// Chooses how elementwise rules are carried out.
     pub fn path(self, path: Path) -> Self {
         Self { path, ..self }
@@ -199,7 +242,8 @@ impl Optimizer {
     /// Takes one step.
     ///
     /// Fails, before anything is changed, if a parameter has no gradient, if a gradient does not fit
-    /// its parameter, or if the learning rate is not finite.
+    /// its parameter, if a rule cannot update a parameter of that shape, or if the learning rate is
+    /// not finite.
     pub fn step(&mut self, grads: &GradStore) -> Result<()> {
         self.step_scaled(grads, 1.0)
     }
@@ -207,17 +251,49 @@ impl Optimizer {
     /// Takes one step on gradients that are multiplied by `scale` first, within the same pass: for
     /// the mean over accumulated batches, or to undo a loss scale. Clipping sees them scaled.
     pub fn step_scaled(&mut self, grads: &GradStore, scale: f64) -> Result<()> {
+        self.step_or_skip(grads, scale, self.non_finite).map(|_| ())
+    }
+
+    /// Goes backward from a loss, by candle's own walk, and takes one step.
+    pub fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
+        self.step(&loss.backward()?)
+    }
+
+    /// Takes one step, or `false` if it was skipped for a gradient that is not finite.
+    pub(crate) fn step_or_skip(
+        &mut self,
+        grads: &GradStore,
+        scale: f64,
+        non_finite: NonFinite,
+    ) -> Result<bool> {
         require(self.lr.is_finite(), "optimizer", "lr", "finite", self.lr)?;
         self.check(grads)?;
+        let centred;
+        let grads = if self.centralize {
+            centred = self.centred(grads)?;
+            &centred
+        } else {
+            grads
+        };
         let intake = self.intake(grads, scale)?;
+        if !self.passes(grads, non_finite)? {
+            self.skipped += 1;
+            return Ok(false);
+        }
+        let how = How {
+            lr: self.lr,
+            clip: self.clip,
+            path: self.path,
+            low_precision: self.low_precision,
+        };
         for parameter in &mut self.parameters {
             if let Some(gradient) = grads.get(&parameter.var) {
                 let rule = self.rules[parameter.rule].as_ref();
-                parameter.update(rule, gradient, intake, self.lr, self.path)?;
+                parameter.update(rule, gradient, intake, how)?;
             }
         }
         self.steps += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// The scheduled learning rate, before the scales of groups.
@@ -230,12 +306,50 @@ impl Optimizer {
         self.lr = lr;
     }
 
+    /// Sets the momentum of every rule, in force from the next step: its `betas.0`, else its
+    /// `momentum`, as PyTorch's cyclic schedules do.
+    ///
+    /// Fails, before anything is changed, if a rule has neither or is not one of
+    /// [`RULES`](crate::RULES), on a momentum outside its range, and on one from or to 0 where
+    /// that would need other slots than there are.
+    ///
+    /// ```
+    /// use candle_core::{Device, Var};
+    /// use dl_optim::{Adam, OneCycle, Optimizer};
+    /// let x = Var::new(1.0_f64, &Device::Cpu)?;
+    /// let mut adam = Optimizer::new([("x".to_string(), x)], Adam::default())?;
+    /// adam.set_momentum(OneCycle::over(100).momentum(29))?;
+    /// assert_eq!(adam.state()?.header.groups[0].options["betas"][0], 0.85);
+    /// # Ok::<(), dl_optim::Error>(())
+    /// ```
+    pub fn set_momentum(&mut self, momentum: f64) -> Result<()> {
+        let rules = self.rules.iter();
+        let rules = rules.map(|rule| with_momentum(rule.as_ref(), momentum));
+        let rules = rules.collect::<Result<Vec<_>>>()?;
+        for Parameter {
+            var, rule, slots, ..
+        } in &self.parameters
+        {
+            let fits = slots.is_empty() || slots.len() == rules[*rule].slots(var.dims()).len();
+            let (owner, wanted) = (rules[*rule].basics().name, "0 or not 0 as when it began");
+            require(fits, owner, "momentum", wanted, momentum)?;
+        }
+        self.rules = rules;
+        Ok(())
+    }
+
     /// How many steps were taken.
     pub fn steps(&self) -> usize {
         self.steps
     }
 
-    /// The common norm of the gradients of the last step before clipping, with [`Clip::Norm`].
+    /// How many steps were skipped for gradients that were not finite.
+    pub fn skipped_steps(&self) -> usize {
+        self.skipped
+    }
+
+    /// The common norm of the gradients of the last step before clipping, with [`Clip::Norm`] and
+    /// [`Clip::NormOf`].
     pub fn grad_norm(&self) -> Option<f64> {
         self.grad_norm
     }
@@ -255,15 +369,16 @@ impl Optimizer {
         let parameter = &self.parameters[found.ok()?];
         let rule = self.rules[parameter.rule].as_ref();
         Some(Settings {
-            rule: rule.name(),
+            rule: rule.basics().name,
             lr_scale: parameter.lr_scale,
-            weight_decay: parameter.weight_decay.unwrap_or(rule.weight_decay()),
+            weight_decay: parameter.weight_decay.unwrap_or(rule.basics().weight_decay),
         })
     }
 
     fn check(&self, grads: &GradStore) -> Result<()> {
         let mut names = Vec::new();
         for parameter in &self.parameters {
+            parameter.check_shape(self.rules[parameter.rule].as_ref())?;
             match grads.get(&parameter.var) {
                 Some(gradient) => parameter.check(gradient)?,
                 None => names.push(parameter.name.clone()),
@@ -278,21 +393,54 @@ impl Optimizer {
 
     fn intake(&mut self, grads: &GradStore, scale: f64) -> Result<Intake> {
         self.grad_norm = None;
-        let limit = match self.clip {
-            Some(Clip::Value(limit)) => limit,
-            _ => f64::INFINITY,
-        };
-        let Some(Clip::Norm(max_norm)) = self.clip else {
+        let Some(clip) = self.clip else {
+            let limit = f64::INFINITY;
             return Ok(Intake { scale, limit });
         };
         let vars = self.parameters.iter().map(|parameter| &parameter.var);
-        let norm = global_norm(vars.filter_map(|var| grads.get(var)))? * scale.abs();
-        self.grad_norm = Some(norm);
-        Ok(Intake {
-            scale: scale * norm_coefficient(norm, max_norm),
-            limit,
-        })
+        let (intake, norm) = clip.common(vars.filter_map(|var| grads.get(var)), scale)?;
+        self.grad_norm = norm;
+        Ok(intake)
     }
+
+    fn centred(&self, grads: &GradStore) -> Result<GradStore> {
+        let mut centred = GradStore::default();
+        for Parameter { var, .. } in &self.parameters {
+            if let Some(gradient) = grads.get(var) {
+                centred.insert(var, centralized(gradient)?);
+            }
+        }
+        Ok(centred)
+    }
+
+    /// Whether the step may go on.
+    fn passes(&self, grads: &GradStore, non_finite: NonFinite) -> Result<bool> {
+        if non_finite == NonFinite::Allow || self.grad_norm.is_some_and(f64::is_finite) {
+            return Ok(true);
+        }
+        let mut names = Vec::new();
+        for Parameter { name, var, .. } in &self.parameters {
+            if let Some(gradient) = grads.get(var)
+                && !is_finite(gradient)?
+            {
+                names.push(name.clone());
+            }
+        }
+        match non_finite {
+            _ if names.is_empty() => Ok(true),
+            NonFinite::Error => Err(Error::NonFiniteGradients { names }),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// What is the same for every parameter of a step.
+#[derive(Clone, Copy)]
+struct How {
+    lr: f64,
+    clip: Option<Clip>,
+    path: Path,
+    low_precision: LowPrecision,
 }
 
 impl Parameter {
@@ -313,12 +461,32 @@ impl Parameter {
             weight_decay,
             step: 0,
             slots: Vec::new(),
+            master: None,
         })
     }
 
-    fn check(&self, gradient: &Tensor) -> Result<()> {
+    fn widened(&self) -> Result<Var> {
+        let wide = self.var.detach().to_dtype(DType::F32)?;
+        Ok(Var::from_tensor(&wide)?)
+    }
+
+    fn check_shape(&self, rule: &dyn Rule) -> Result<()> {
+        match rule.refuses(self.var.dims()) {
+            None => Ok(()),
+            Some(wanted) => Err(Error::UnsuitableShape {
+                name: self.name.clone(),
+                rule: rule.basics().name,
+                wanted,
+                shape: self.var.shape().clone(),
+            }),
+        }
+    }
+
+    pub(crate) fn check(&self, gradient: &Tensor) -> Result<()> {
         let (dtype, shape) = (self.var.dtype(), self.var.shape());
-        if gradient.dtype() == dtype && gradient.shape() == shape {
+        // f16 and bf16 gradients may have been added up in f32.
+        let fits = gradient.dtype() == dtype || gradient.dtype() == slot_dtype(dtype);
+        if fits && gradient.shape() == shape {
             return Ok(());
         }
         Err(Error::GradientMismatch {
@@ -333,36 +501,66 @@ impl Parameter {
     fn update(
         &mut self,
         rule: &dyn Rule,
-        raw_gradient: &Tensor,
+        gradient: &Tensor,
         intake: Intake,
-        lr: f64,
-        path: Path,
+        how: How,
     ) -> Result<()> {
         if self.step == 0 {
             self.slots = self.fresh_slots(rule)?;
         }
         self.step += 1;
-        let sign = if rule.maximize() { -1.0 } else { 1.0 };
-        let taken = rule.update(Update {
+        let taken = self.apply(rule, gradient, intake, how);
+        Ok(taken.map_err(|error| error.context(format!("the step on `{}`", self.name)))?)
+    }
+
+    fn apply(
+        &mut self,
+        rule: &dyn Rule,
+        gradient: &Tensor,
+        intake: Intake,
+        how: How,
+    ) -> candle_core::Result<()> {
+        let var = self.master.as_ref().unwrap_or(&self.var);
+        let (gradient, intake) = match how.clip {
+            Some(clip) => clip.single(var, gradient, intake)?,
+            None => (gradient.clone(), intake),
+        };
+        let gradient = match self.master {
+            Some(_) => gradient.detach().to_dtype(DType::F32)?,
+            None => gradient,
+        };
+        let sign = if rule.basics().maximize { -1.0 } else { 1.0 };
+        rule.update(Update {
             step: self.step,
-            lr: lr * self.lr_scale,
-            weight_decay: self.weight_decay.unwrap_or(rule.weight_decay()),
+            lr: how.lr * self.lr_scale,
+            weight_decay: self.weight_decay.unwrap_or(rule.basics().weight_decay),
             slots: &mut self.slots,
-            var: &self.var,
-            raw_gradient,
+            var,
+            raw_gradient: &gradient,
             intake: Intake {
                 scale: intake.scale * sign,
                 ..intake
             },
-            path,
-        });
-        Ok(taken.map_err(|error| error.context(format!("the step on `{}`", self.name)))?)
+            path: how.path,
+            rounding: match how.low_precision {
+                LowPrecision::Stochastic { seed } => {
+                    Rounding::Stochastic(stream(seed, &self.name, self.step))
+                }
+                _ => Rounding::Nearest,
+            },
+        })?;
+        match &self.master {
+            Some(master) if master.elem_count() > 0 => {
+                self.var.set(&master.detach().to_dtype(self.var.dtype())?)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fresh_slots(&self, rule: &dyn Rule) -> Result<Vec<Tensor>> {
         let dtype = slot_dtype(self.var.dtype());
         let fresh = rule.slots(self.var.dims()).into_iter().map(|slot| {
-            let zeros = Tensor::zeros(slot.shape, dtype, self.var.device())?;
+            let zeros = Tensor::zeros(slot.shape, dtype, slot_device(slot.host, &self.var))?;
             if slot.init == 0.0 {
                 Ok(zeros)
             } else {
@@ -373,8 +571,42 @@ impl Parameter {
     }
 }
 
+fn with_momentum(rule: &dyn Rule, momentum: f64) -> Result<Box<dyn Rule>> {
+    let (name, mut options) = (rule.basics().name, rule.options());
+    let field = match options.get("betas").is_some() {
+        true => options.pointer_mut("/betas/0"),
+        false => options.get_mut("momentum"),
+    };
+    let Some(field) = field else {
+        return Err(Error::NoMomentum { rule: name });
+    };
+    *field = momentum.into();
+    rule_named(name, options)
+}
+
+/// Where a slot of this parameter lives.
+pub(crate) fn slot_device(host: bool, var: &Var) -> &Device {
+    if host { &Device::Cpu } else { var.device() }
+}
+
 fn rate_ratio(new: f64, old: f64) -> f64 {
     if old == 0.0 { 1.0 } else { new / old }
+}
+
+/// The parameters in name order; none may come twice.
+pub(crate) fn named(params: impl IntoIterator<Item = (String, Var)>) -> Result<Vec<Parameter>> {
+    let mut named = BTreeMap::new();
+    for (name, var) in params {
+        if named.insert(name.clone(), var).is_some() {
+            return Err(Error::DuplicateName { name });
+        }
+    }
+    let parameters = named
+        .into_iter()
+        .map(|(name, var)| Parameter::new(name, var));
+    let parameters = parameters.collect::<Result<Vec<_>>>()?;
+    refuse_shared(&parameters)?;
+    Ok(parameters)
 }
 
 fn refuse_shared(parameters: &[Parameter]) -> Result<()> {

@@ -27,6 +27,18 @@ pub trait Real:
     fn sign(self) -> Self;
     /// The larger of two values; a NaN in `other` comes through.
     fn larger(self, other: Self) -> Self;
+    /// `value` in the place of `self`, rounded to its type.
+    fn fill(&self, value: f64) -> Self;
+    /// `yes` where `self > 0`, else `no`.
+    fn if_positive(self, yes: Self, no: Self) -> Self;
+
+    /// `x` kept within `[low, high]`; a NaN comes through.
+    #[inline(always)]
+    fn clamp(self, low: f64, high: f64) -> Self {
+        let raised = self.fill(low).larger(self);
+        let turned = raised.fill(-high).larger(raised.scale(-1.0));
+        turned.scale(-1.0)
+    }
 
     /// `x + by · other`, and exactly `x` where `by` is 0, even if `other` is not finite.
     #[inline(always)]
@@ -76,6 +88,14 @@ macro_rules! real {
             #[inline(always)]
             fn larger(self, other: Self) -> Self {
                 if self >= other { self } else { other }
+            }
+            #[inline(always)]
+            fn fill(&self, value: f64) -> Self {
+                value as $float
+            }
+            #[inline(always)]
+            fn if_positive(self, yes: Self, no: Self) -> Self {
+                if self > 0.0 { yes } else { no }
             }
         }
     )*};
@@ -142,6 +162,18 @@ impl Real for Composed {
     fn larger(self, other: Self) -> Self {
         self.zip(other, |a, b| a.maximum(b))
     }
+    fn fill(&self, value: f64) -> Self {
+        let filled = |x: &Tensor| Tensor::full(value, x.shape(), x.device())?.to_dtype(x.dtype());
+        self.clone().map(filled)
+    }
+    fn if_positive(self, yes: Self, no: Self) -> Self {
+        match (&self.0, &yes.0, &no.0) {
+            (Ok(x), Ok(a), Ok(b)) => Self::new(x.gt(0.0).and_then(|mask| mask.where_cond(a, b))),
+            (Err(_), _, _) => self,
+            (_, Err(_), _) => yes,
+            _ => no,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +184,9 @@ mod tests {
 
     fn every_operation<R: Real>(a: R, b: R) -> R {
         let share = a.clone().lerp(b.clone(), 0.3) / b.clone().abs().shift(0.5).sqrt();
-        share.larger(a.clone().sign()) * b.scale(1.5) - a
+        let bounded = a.clone().clamp(-0.5, 2.0) - b.fill(0.1);
+        let chosen = b.clone().if_positive(bounded, a.clone());
+        share.larger(a.clone().sign()) * b.scale(1.5) - a + chosen
     }
 
     /// Both signs, both zeros and both orders of magnitude, so that no branch is skipped.
@@ -168,12 +202,19 @@ mod tests {
             .map(|(a, b)| every_operation(*a, b))
             .collect();
         for (got, want) in composed.to_vec1::<f64>().unwrap().iter().zip(single) {
-            // One rounding per operation, seven in a row.
+            // One rounding per operation, ten in a row.
             assert!(
                 (got - want).abs() <= 1e-15 * want.abs().max(1.0),
                 "{got} {want}"
             );
         }
+    }
+
+    #[test]
+    fn clamp_is_exact_at_its_ends_and_keeps_a_nan() {
+        let clamped = [-3.0_f32, 0.7, 3.0].map(|x| Real::clamp(x, 0.1, 2.5));
+        assert_eq!(clamped, [0.1, 0.7, 2.5]);
+        assert!(Real::clamp(f32::NAN, 0.1, 2.5).is_nan());
     }
 
     #[test]

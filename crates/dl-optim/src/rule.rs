@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use serde::Serialize;
+
 use crate::{Error, Result, Update};
 
 /// The update of one parameter; the [`Optimizer`](crate::Optimizer) does the rest.
@@ -14,27 +16,55 @@ use crate::{Error, Result, Update};
 /// use dl_optim::{Adam, Rule};
 /// let names: Vec<_> = Adam::default().slots(&[3, 4]).into_iter().map(|slot| slot.name).collect();
 /// assert_eq!(names, ["exp_avg", "exp_avg_sq"]);
-/// assert_eq!(Adam::default().lr(), 1e-3);
+/// assert_eq!(Adam::default().basics().lr, 1e-3);
 /// ```
-pub trait Rule: Debug + Send + Sync {
-    /// The name in files and configs, lower case: `adamw`.
-    fn name(&self) -> &'static str;
-    /// The learning rate that the driver starts with.
-    fn lr(&self) -> f64;
-    /// The weight decay that holds where no group says otherwise.
-    fn weight_decay(&self) -> f64;
-    /// Whether the objective is to be maximised: the driver then negates the gradients.
-    fn maximize(&self) -> bool {
-        false
-    }
+pub trait Rule: Options + Debug + Send + Sync {
+    /// The name and the options that the driver takes care of.
+    fn basics(&self) -> Basics;
     /// What is remembered about a parameter of this shape, in a fixed order, with PyTorch's names.
     fn slots(&self, shape: &[usize]) -> Vec<Slot>;
     /// Refuses options outside their range.
     fn validate(&self) -> Result<()>;
-    /// The options as JSON, in the form that [`rule_named`](crate::rule_named) takes.
-    fn options(&self) -> serde_json::Value;
+    /// What the shape of a parameter must be, if the rule cannot update one of this shape. Default:
+    /// every shape will do.
+    fn refuses(&self, shape: &[usize]) -> Option<&'static str> {
+        let _ = shape;
+        None
+    }
     /// Takes one step on one parameter.
     fn update(&self, at: Update<'_>) -> candle_core::Result<()>;
+}
+
+/// What every rule has.
+///
+/// ```
+/// use dl_optim::{AdamW, Rule};
+/// let basics = AdamW::default().basics();
+/// assert_eq!((basics.name, basics.lr, basics.weight_decay), ("adamw", 1e-3, 0.01));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Basics {
+    /// The name in files and configs, lower case: `adamw`.
+    pub name: &'static str,
+    /// The learning rate that the driver starts with.
+    pub lr: f64,
+    /// The weight decay that holds where no group says otherwise.
+    pub weight_decay: f64,
+    /// Whether the objective is to be maximised: the driver then negates the gradients.
+    pub maximize: bool,
+}
+
+/// The options of a rule as JSON, in the form that [`rule_named`](crate::rule_named) takes. What is
+/// `Serialize` has them.
+pub trait Options {
+    /// The options.
+    fn options(&self) -> serde_json::Value;
+}
+
+impl<T: Serialize> Options for T {
+    fn options(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
 }
 
 impl<R: Rule + 'static> From<R> for Box<dyn Rule> {
@@ -58,6 +88,9 @@ pub struct Slot {
     pub shape: Vec<usize>,
     /// What it is filled with before the first step.
     pub init: f64,
+    /// Whether it stays on the CPU whatever the device of the parameter: a number that steers the
+    /// step and that must be read without waiting for the device.
+    pub host: bool,
 }
 
 impl Slot {
@@ -67,6 +100,16 @@ impl Slot {
             name,
             shape: shape.to_vec(),
             init: 0.0,
+            host: false,
+        }
+    }
+
+    /// One number, kept on the CPU. Such slots come after all others.
+    pub fn scalar(name: &'static str, init: f64) -> Self {
+        Self {
+            init,
+            host: true,
+            ..Self::like(name, &[])
         }
     }
 }

@@ -1,18 +1,21 @@
 //! What an optimizer remembers, in memory and on disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::Parameter;
+use crate::optimizer::{Parameter, slot_device};
 use crate::update::slot_dtype;
-use crate::{Error, Optimizer, Result, atomic_file};
+use crate::{Error, LowPrecision, Optimizer, Result};
 
 /// The key of the header in the metadata of the file.
 const HEADER: &str = "optimizer";
+
+/// The slot of master weights.
+const MASTER: &str = "master";
 
 /// Everything an optimizer needs to go on as if it had never stopped.
 ///
@@ -32,7 +35,8 @@ const HEADER: &str = "optimizer";
 /// ```
 #[derive(Clone, Debug)]
 pub struct OptimizerState {
-    /// `parameter.slot` → tensor, with PyTorch's slot names, and `parameter.step`, an `i64` scalar.
+    /// `parameter.slot` → tensor, with PyTorch's slot names, `parameter.step`, an `i64` scalar, and
+    /// `parameter.master` where there are master weights.
     pub tensors: BTreeMap<String, Tensor>,
     /// What is not a tensor.
     pub header: StateHeader,
@@ -54,6 +58,12 @@ pub struct StateHeader {
     pub version: String,
     /// Steps taken.
     pub steps: usize,
+    /// Steps skipped for gradients that were not finite.
+    #[serde(default)]
+    pub skipped: usize,
+    /// How f16 and bf16 parameters are updated; a record, as the rules' options are.
+    #[serde(default)]
+    pub low_precision: LowPrecision,
     /// The scheduled learning rate.
     pub lr: f64,
     /// Parameters that are treated alike.
@@ -93,17 +103,8 @@ impl OptimizerState {
         let path = path.as_ref();
         let header = serde_json::to_string(&self.header)
             .map_err(|error| not_a_state(path, &error.to_string()))?;
-        let metadata = HashMap::from([(HEADER.to_string(), header)]);
-        // safetensors asks for bytes without a way to fail, so they have to be on the CPU already.
-        let tensors = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?)));
-        let tensors = tensors.collect::<candle_core::Result<BTreeMap<_, _>>>()?;
-        atomic_file::replace(path, |sibling| {
-            safetensors::serialize_to_file(tensors, Some(metadata), sibling)
-                .map_err(std::io::Error::other)
-        })
+        let metadata = [(HEADER, header.as_str())];
+        Ok(dl_files::save_safetensors(path, &self.tensors, &metadata)?)
     }
 
     /// Reads a state, onto the CPU.
@@ -165,10 +166,12 @@ impl Optimizer {
             let (parameter, slot) = (parameter.to_string(), slot.to_string());
             return Err(Error::UnexpectedState { parameter, slot });
         }
-        for (parameter, (step, slots)) in self.parameters.iter_mut().zip(loaded) {
-            (parameter.step, parameter.slots) = (step, slots);
+        for (parameter, loaded) in self.parameters.iter_mut().zip(loaded) {
+            (parameter.step, parameter.slots) = (loaded.step, loaded.slots);
+            parameter.master = loaded.master;
         }
         (self.steps, self.lr) = (state.header.steps, state.header.lr);
+        self.skipped = state.header.skipped;
         Ok(())
     }
 
@@ -193,6 +196,9 @@ impl Optimizer {
             let slots = self.rules[parameter.rule].slots(parameter.var.dims());
             for (slot, tensor) in slots.iter().zip(&parameter.slots) {
                 tensors.insert(format!("{name}.{}", slot.name), tensor.clone());
+            }
+            if let Some(master) = &parameter.master {
+                tensors.insert(format!("{name}.{MASTER}"), master.detach());
             }
         }
         Ok(OptimizerState {
@@ -221,6 +227,8 @@ impl Optimizer {
         StateHeader {
             version,
             steps: self.steps,
+            skipped: self.skipped,
+            low_precision: self.low_precision,
             lr: self.lr,
             groups,
         }
@@ -229,17 +237,17 @@ impl Optimizer {
     fn group_header(&self, parameter: &Parameter) -> GroupHeader {
         let rule = self.rules[parameter.rule].as_ref();
         GroupHeader {
-            rule: rule.name().to_string(),
+            rule: rule.basics().name.to_string(),
             options: rule.options(),
             lr: self.lr * parameter.lr_scale,
             lr_scale: parameter.lr_scale,
-            weight_decay: parameter.weight_decay.unwrap_or(rule.weight_decay()),
+            weight_decay: parameter.weight_decay.unwrap_or(rule.basics().weight_decay),
             parameters: Vec::new(),
         }
     }
 
     fn check_rule(&self, parameter: &Parameter, header: &StateHeader) -> Result<()> {
-        let wanted = self.rules[parameter.rule].name();
+        let wanted = self.rules[parameter.rule].basics().name;
         let holds = |group: &&GroupHeader| group.parameters.contains(&parameter.name);
         match header.groups.iter().find(holds) {
             Some(group) if group.rule != wanted => {
@@ -255,12 +263,12 @@ impl Optimizer {
         }
     }
 
-    /// Takes what belongs to a parameter out of `rest`: its steps and its slots.
+    /// Takes what belongs to a parameter out of `rest`: its steps, its slots and its master weights.
     fn load_parameter(
         &self,
         parameter: &Parameter,
         rest: &mut BTreeMap<&String, &Tensor>,
-    ) -> Result<(usize, Vec<Tensor>)> {
+    ) -> Result<Loaded> {
         let mut take = |slot: &str, dtype: DType, shape: &[usize]| {
             let tensor = rest.remove(&format!("{}.{slot}", parameter.name));
             fit(tensor, &parameter.name, slot, dtype, shape)
@@ -272,17 +280,38 @@ impl Optimizer {
             wanted: ">= 0".to_string(),
             got: step.to_string(),
         })?;
-        let (mut slots, device) = (Vec::new(), parameter.var.device());
+        let mut slots = Vec::new();
         if step > 0 {
             let dtype = slot_dtype(parameter.var.dtype());
             for slot in self.rules[parameter.rule].slots(parameter.var.dims()) {
                 let tensor = take(slot.name, dtype, &slot.shape)?;
+                let device = slot_device(slot.host, &parameter.var);
                 // A copy: the step writes in place, and the state is the caller's.
                 slots.push(tensor.contiguous()?.copy()?.to_device(device)?);
             }
         }
-        Ok((step, slots))
+        let master = match &parameter.master {
+            Some(own) => {
+                let master = take(MASTER, DType::F32, own.dims())?.contiguous()?.copy()?;
+                Some(Var::from_tensor(
+                    &master.to_device(parameter.var.device())?,
+                )?)
+            }
+            None => None,
+        };
+        Ok(Loaded {
+            step,
+            slots,
+            master,
+        })
     }
+}
+
+/// What a state holds about one parameter.
+struct Loaded {
+    step: usize,
+    slots: Vec<Tensor>,
+    master: Option<Var>,
 }
 
 pub(crate) fn fit(

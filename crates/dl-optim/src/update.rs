@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 
+use crate::low_precision::Rounding;
 use crate::real::Composed;
-use crate::sweep::{self, Intake};
-use crate::{Kernel, Lanes, Sweep};
+use crate::sweep::{self, Intake, Rows};
+use crate::{Kernel, Lanes, Real, Sweep};
 
 /// How an elementwise rule is carried out.
 ///
@@ -29,18 +30,17 @@ pub enum Path {
 ///
 /// ```
 /// use candle_core::{Device, Var};
-/// use dl_optim::{Optimizer, Result, Rule, Slot, Update};
+/// use dl_optim::{Basics, Optimizer, Result, Rule, Slot, Update};
 ///
 /// /// Steps of length η against the gradient (normalised gradient descent).
-/// #[derive(Debug)]
+/// #[derive(Debug, serde::Serialize)]
 /// struct Normalized;
 /// impl Rule for Normalized {
-///     fn name(&self) -> &'static str { "normalized" }
-///     fn lr(&self) -> f64 { 1.0 }
-///     fn weight_decay(&self) -> f64 { 0.0 }
+///     fn basics(&self) -> Basics {
+///         Basics { name: "normalized", lr: 1.0, weight_decay: 0.0, maximize: false }
+///     }
 ///     fn slots(&self, _: &[usize]) -> Vec<Slot> { Vec::new() }
 ///     fn validate(&self) -> Result<()> { Ok(()) }
-///     fn options(&self) -> serde_json::Value { serde_json::json!({}) }
 ///     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
 ///         let g = at.gradient()?;
 ///         let length = g.sqr()?.sum_all()?.sqrt()?;
@@ -67,6 +67,7 @@ pub struct Update<'a> {
     pub(crate) raw_gradient: &'a Tensor,
     pub(crate) intake: Intake,
     pub(crate) path: Path,
+    pub(crate) rounding: Rounding,
 }
 
 impl Update<'_> {
@@ -100,28 +101,128 @@ impl Update<'_> {
         if theta.elem_count() == 0 {
             return Ok(());
         }
-        self.var.set(&theta.to_dtype(self.var.dtype())?)
+        self.var.set(&self.rounding.round(theta, self.var.dtype())?)
+    }
+
+    /// The number in a [`Slot::scalar`](crate::Slot::scalar).
+    pub fn scalar(&self, slot: usize) -> Result<f64> {
+        match self.slots.get(slot) {
+            Some(slot) => slot.to_dtype(DType::F64)?.to_scalar(),
+            None => candle_core::bail!("no slot {slot}, there are {}", self.slots.len()),
+        }
+    }
+
+    /// Changes the number in a [`Slot::scalar`](crate::Slot::scalar), rounded to its type.
+    pub fn set_scalar(&mut self, slot: usize, value: f64) -> Result<()> {
+        let len = self.slots.len();
+        let Some(slot) = self.slots.get_mut(slot) else {
+            candle_core::bail!("no slot {slot}, there are {len}");
+        };
+        *slot = Tensor::new(value, slot.device())?.to_dtype(slot.dtype())?;
+        Ok(())
+    }
+
+    /// θ ← `kept` · θ − `rate` · `direction`, in one pass where the device and type have a loop.
+    pub fn step_along(self, direction: &Tensor, kept: f64, rate: f64) -> Result<()> {
+        let along = Along { kept, rate };
+        if self.path == Path::Fused && sweep::can_sweep(self.var) {
+            let (theta, intake) = (self.var, Intake::UNCHANGED);
+            return sweep::sweep::<0, _>(theta, direction, &[], intake, Rows::All, &along);
+        }
+        let [theta, direction] = [self.theta(), Ok(direction.clone())].map(Composed::new);
+        self.write(&along.apply(theta, direction, []).0.finish()?)
     }
 
     /// Applies one formula to every element, in one pass where the device and type have a loop.
+    ///
+    /// The `N` slots in the shape of the parameter come first; scalar slots may follow.
     pub fn elementwise<const N: usize, K: Kernel<N>>(self, kernel: &K) -> Result<()>
     where
         Lanes<N>: Sweep<N>,
     {
+        self.reach(Rows::All, kernel)
+    }
+
+    /// As [`Update::elementwise`], but rows (everything below the first dimension) whose gradient
+    /// is all zero are left alone, their slots too.
+    pub fn touched_rows<const N: usize, K: Kernel<N>>(self, kernel: &K) -> Result<()>
+    where
+        Lanes<N>: Sweep<N>,
+    {
+        if self.var.elem_count() == 0 {
+            return Ok(());
+        }
+        let width = self.var.dims().iter().skip(1).product();
+        let contiguous = self.raw_gradient.contiguous()?;
+        let mut at: Update<'_> = self;
+        at.raw_gradient = &contiguous;
+        at.reach(Rows::Touched(width), kernel)
+    }
+
+    fn reach<const N: usize, K: Kernel<N>>(self, rows: Rows, kernel: &K) -> Result<()>
+    where
+        Lanes<N>: Sweep<N>,
+    {
+        let (count, scalars) = (self.slots.len(), self.slots.iter().skip(N));
+        if count < N || scalars.into_iter().any(|slot| slot.rank() > 0) {
+            candle_core::bail!("the kernel needs {N} slots and then scalars, got {count} slots");
+        }
         if self.path == Path::Fused && sweep::can_sweep(self.var) {
-            return sweep::sweep(self.var, self.raw_gradient, self.slots, self.intake, kernel);
+            let (theta, slots) = (self.var, &self.slots[..N]);
+            return sweep::sweep(theta, self.raw_gradient, slots, self.intake, rows, kernel);
         }
-        let theta = Composed::new(self.theta());
-        let gradient = Composed::new(self.gradient());
-        let Ok(slots) = <&mut [Tensor; N]>::try_from(&mut *self.slots) else {
-            candle_core::bail!("the kernel needs {N} slots, got {}", self.slots.len());
+        // f16 and bf16: the same pass, on a copy in f32.
+        if self.path == Path::Fused && self.var.device().is_cpu() {
+            let theta = self.theta()?;
+            let gradient = self.raw_gradient.detach().to_dtype(theta.dtype())?;
+            let slots = &self.slots[..N];
+            sweep::sweep(&theta, &gradient, slots, self.intake, rows, kernel)?;
+            return self.write(&theta);
+        }
+        self.compose(rows, kernel)
+    }
+
+    fn compose<const N: usize, K: Kernel<N>>(self, rows: Rows, kernel: &K) -> Result<()> {
+        let (old_theta, gradient) = (self.theta()?, self.gradient()?);
+        let mask = match rows {
+            Rows::All => None,
+            Rows::Touched(_) => Some(touched(&gradient)?),
         };
-        let old = slots.each_ref().map(|slot| Composed::new(Ok(slot.clone())));
-        let (theta, new) = kernel.apply(theta, gradient, old);
-        for (slot, new) in slots.iter_mut().zip(new) {
-            *slot = new.finish()?.contiguous()?;
+        // A closure instead of two code paths: untouched rows keep their old value.
+        let keep = |new: Tensor, old: &Tensor| match &mask {
+            None => Ok(new),
+            Some(mask) => mask.broadcast_as(old.shape())?.where_cond(&new, old),
+        };
+        let old: [Composed; N] =
+            std::array::from_fn(|slot| Composed::new(Ok(self.slots[slot].clone())));
+        let start = Composed::new(Ok(old_theta.clone()));
+        let (theta, new) = kernel.apply(start, Composed::new(Ok(gradient)), old);
+        for (slot, new) in self.slots.iter_mut().zip(new) {
+            *slot = keep(new.finish()?, slot)?.contiguous()?;
         }
-        self.write(&theta.finish()?)
+        self.write(&keep(theta.finish()?, &old_theta)?)
+    }
+}
+
+/// One for rows with a gradient, else zero, in a shape that broadcasts over the parameter.
+fn touched(gradient: &Tensor) -> Result<Tensor> {
+    let mut mask = gradient.ne(0.0)?;
+    for dim in 1..gradient.rank() {
+        mask = mask.max_keepdim(dim)?;
+    }
+    Ok(mask)
+}
+
+#[derive(Clone, Copy)]
+struct Along {
+    kept: f64,
+    rate: f64,
+}
+
+impl Kernel<0> for Along {
+    #[inline(always)]
+    fn apply<R: Real>(&self, theta: R, direction: R, _: [R; 0]) -> (R, [R; 0]) {
+        (theta.scale(self.kept) - direction.scale(self.rate), [])
     }
 }
 

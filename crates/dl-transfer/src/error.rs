@@ -62,13 +62,6 @@ pub enum Error {
         dtype: String,
     },
 
-    /// A dtype that is not written to files.
-    #[error("saving tensors of dtype {dtype:?} is not supported; cast them first")]
-    UnsupportedSave {
-        /// The dtype.
-        dtype: candle_core::DType,
-    },
-
     /// A tensor was asked for by a name that the file lacks.
     #[error("no tensor `{name}` in {}{}", path.display(), nearest_note(nearest))]
     NoSuchTensor {
@@ -89,20 +82,6 @@ pub enum Error {
         value: f64,
         /// The type.
         dtype: &'static str,
-    },
-
-    /// The same name was given twice to a file that is to be written.
-    #[error("tensor `{name}` is given twice")]
-    DuplicateName {
-        /// The name.
-        name: String,
-    },
-
-    /// A name that the safetensors format keeps for itself.
-    #[error("a tensor cannot be named `{name}` in a safetensors file")]
-    ReservedName {
-        /// The name.
-        name: String,
     },
 
     /// The key map sends two tensors of a file to one name.

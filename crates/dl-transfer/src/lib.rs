@@ -27,7 +27,6 @@ mod load_report;
 mod nearest_name;
 pub mod pth;
 mod safetensors_header;
-mod save_safetensors;
 
 pub use checkpoint::{Checkpoint, Format, TensorInfo};
 pub use error::Error;
@@ -37,4 +36,5 @@ pub use key_map::KeyMap;
 pub use load::{LoadOptions, load_into};
 pub use load_report::{Comparison, LoadReport, Mismatch, Missing};
 pub use pth::PthError;
-pub use save_safetensors::save_safetensors;
+
+pub use dl_files::save_safetensors;

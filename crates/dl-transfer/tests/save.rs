@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use dl_transfer::{Checkpoint, Error, Format, save_safetensors};
+use dl_files::Error;
+use dl_transfer::{Checkpoint, Format, save_safetensors};
 
 fn tensor(values: &[f32]) -> Tensor {
     Tensor::new(values, &Device::Cpu).unwrap()
@@ -164,7 +165,7 @@ fn a_header_whose_sizes_overflow_beside_a_zero_is_refused() {
     std::fs::write(&path, [&length[..], header.as_bytes()].concat()).unwrap();
     assert!(matches!(
         Checkpoint::open(&path),
-        Err(Error::Safetensors { .. })
+        Err(dl_transfer::Error::Safetensors { .. })
     ));
 }
 

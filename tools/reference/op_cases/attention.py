@@ -74,7 +74,7 @@ CASES = {
     "attention grouped": attend((12, 3, 4), (4, 5, 4), (4, 5, 3), 6, 2, attn_mask=below(3, 5)),
     "attention of transposed views": ([(2, 3, 8), (2, 5, 8), (2, 5, 8)], of_views),
     "attention of one tensor": ([(4, 5, 3)], of_one),
-    "attention of keys in columns": ([(2, 3, 4), (2, 4, 5), (2, 5, 1)], of_columns),
+    "keys in columns, one column of values": ([(2, 3, 4), (2, 4, 5), (2, 5, 1)], of_columns),
     "narrow": ([(3, 5, 2)], lambda x: x.narrow(1, 1, 3)),
 }
 

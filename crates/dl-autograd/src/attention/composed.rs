@@ -3,22 +3,67 @@
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{Attention, Causal, hiding};
+use crate::host::if_tracked;
+use crate::view::scale;
 
 impl Attention {
     pub(super) fn composed(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let (k, v) = (self.repeated(k)?, self.repeated(v)?);
-        let mut scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * self.scale)?;
+        let weights = self.weights(q, &k)?;
+        match self.keep(q)? {
+            Some(keep) => (weights * keep)?.matmul(&v),
+            None => weights.matmul(&v),
+        }
+    }
+
+    /// The softmax of the scores, (b, h, t, s).
+    fn weights(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
+        let products = q.contiguous()?.matmul(&k.t()?.contiguous()?)?;
+        let mut scores = scale(&products, self.scale)?;
         if let Some(mask) = &self.mask {
             scores = scores.broadcast_add(mask)?;
         }
         if self.causal != Causal::No {
             scores = scores.broadcast_add(&self.triangle(q)?)?;
         }
-        let mut weights = softmax(&scores)?;
-        if let Some(keep) = self.keep(q)? {
-            weights = (weights * keep)?;
+        softmax(&scores)
+    }
+
+    /// The gradients of q, k and v as operations of candle's, which can be differentiated again.
+    ///
+    /// ```text
+    /// ∂V = (P ⊙ D)ᵀ·dO     ∂S = P ⊙ (G − Σ G ⊙ P), G = D ⊙ dO·Vᵀ     ∂Q = c·∂S·K     ∂K = c·∂Sᵀ·Q
+    /// ```
+    ///
+    /// with the factors D of dropout and the scale c.
+    pub(super) fn pull(&self, [q, k, v]: [&Tensor; 3], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (all_k, all_v, dy) = (self.repeated(k)?, self.repeated(v)?, dy.contiguous()?);
+        let (p, keep) = (self.weights(q, &all_k)?, self.keep(q)?);
+        let dropped = |x: &Tensor| match &keep {
+            Some(keep) => x * keep,
+            None => Ok(x.clone()),
+        };
+        let t = |x: &Tensor| x.t()?.contiguous();
+        let dv = if_tracked(v, || self.summed(&t(&dropped(&p)?)?.matmul(&dy)?))?;
+        if !q.track_op() && !k.track_op() {
+            return Ok(vec![None, None, dv]);
         }
-        weights.matmul(&v)
+        let g = dropped(&dy.matmul(&t(&all_v)?)?)?;
+        let along = (&g * &p)?.sum_keepdim(D::Minus1)?;
+        let ds = scale(&(&p * g.broadcast_sub(&along)?)?, self.scale)?;
+        let dq = if_tracked(q, || ds.matmul(&all_k))?;
+        let dk = if_tracked(k, || self.summed(&t(&ds)?.matmul(&q.contiguous()?)?))?;
+        Ok(vec![dq, dk, dv])
+    }
+
+    /// The gradient of a key or value head from those of its query heads: the adjoint of
+    /// [`Self::repeated`].
+    fn summed(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, _, s, d) = x.dims4()?;
+        match self.size.group() {
+            1 => Ok(x.clone()),
+            group => x.reshape((b, self.size.h_kv, group, s, d))?.sum(2),
+        }
     }
 
     /// A key or value head for every query head.

@@ -9,10 +9,12 @@ use std::sync::OnceLock;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
-use crate::host::{by_dtype, has_kernel};
+use crate::host::{by_dtype, has_kernel, one_float_type};
 use crate::rng::Rng;
-use crate::tape::apply3;
+use crate::tape::{apply3, differentiable};
 use crate::view::contiguous;
+
+const NAME: &str = "scaled_dot_product_attention";
 
 /// Which keys a query may see by its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +84,11 @@ pub fn scaled_dot_product_attention(
     if !has_kernel(q) {
         return op.composed(q, k, v);
     }
-    apply3(&with_rows(q)?, &with_rows(k)?, &with_rows(v)?, op)
+    let same = op.clone();
+    let y = apply3(&with_rows(q)?, &with_rows(k)?, &with_rows(v)?, op)?;
+    Ok(differentiable(y, move |x, _, dy| {
+        same.pull([&x[0], &x[1], &x[2]], dy)
+    }))
 }
 
 /// `x` with the elements of each row side by side, as it is where they are.
@@ -99,6 +105,7 @@ fn has_rows(x: &Tensor) -> bool {
     strides[3] == 1 && (dims[2] < 2 || strides[2] >= dims[3])
 }
 
+#[derive(Clone)]
 struct Attention {
     size: Size,
     scale: f64,
@@ -127,7 +134,7 @@ impl Size {
             (q.dims(), k.dims(), v.dims())
         else {
             bail!(
-                "attention takes q (b, h, t, d), k (b, h_kv, s, d), v (b, h_kv, s, d_v), got {:?}, {:?}, {:?}",
+                "{NAME} takes q (b, h, t, d), k (b, h_kv, s, d), v (b, h_kv, s, d_v), got {:?}, {:?}, {:?}",
                 q.shape(),
                 k.shape(),
                 v.shape()
@@ -135,14 +142,14 @@ impl Size {
         };
         if (b_k, d_k, b_v, h_v, s_v) != (b, d, b, h_kv, s) {
             bail!(
-                "attention of q {:?} takes k ({b}, h_kv, s, {d}) and v ({b}, h_kv, s, d_v), got {:?} and {:?}",
+                "{NAME} of q {:?} takes k ({b}, h_kv, s, {d}) and v ({b}, h_kv, s, d_v), got {:?} and {:?}",
                 q.shape(),
                 k.shape(),
                 v.shape()
             )
         }
         if h_kv == 0 || !h.is_multiple_of(h_kv) {
-            bail!("attention with {h} query heads takes a divisor of it as key heads, got {h_kv}")
+            bail!("{NAME} with {h} query heads takes a divisor of it as key heads, got {h_kv}")
         }
         #[rustfmt::skip]
         let size = Self { b, h, h_kv, t, s, d, d_v };
@@ -162,18 +169,11 @@ impl Size {
 impl Attention {
     fn new(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions) -> Result<Self> {
         let size = Size::new(q, k, v)?;
-        let dtype = q.dtype();
-        if !dtype.is_float() || k.dtype() != dtype || v.dtype() != dtype {
-            bail!(
-                "attention takes q, k and v of one float type, got {dtype:?}, {:?} and {:?}",
-                k.dtype(),
-                v.dtype()
-            )
-        }
+        one_float_type(NAME, ("q", q), &[("k", k), ("v", v)])?;
         if let Some((p, _)) = options.dropout
             && !(0. ..=1.).contains(&p)
         {
-            bail!("attention needs a dropout probability in [0, 1], got {p}")
+            bail!("{NAME} needs a dropout probability in [0, 1], got {p}")
         }
         let mask = options.mask.as_ref();
         Ok(Self {
@@ -217,14 +217,14 @@ fn additive(mask: &Tensor, q: &Tensor, size: &Size) -> Result<Tensor> {
     let wanted = size.scores();
     let misfit = || {
         format!(
-            "attention takes a mask that broadcasts to {wanted:?}, of u8 or {:?}, got {:?} of {:?}",
+            "{NAME} takes a mask that broadcasts to {wanted:?}, of u8 or {:?}, got {:?} of {:?}",
             q.dtype(),
             mask.shape(),
             mask.dtype()
         )
     };
     if mask.track_op() {
-        bail!("attention gives its mask no gradient, got a tracked one: detach it first")
+        bail!("{NAME} gives its mask no gradient, got a tracked one: detach it first")
     }
     let rank = mask.rank();
     if rank > 4 || mask.broadcast_as(&wanted).is_err() {
@@ -261,7 +261,7 @@ fn computed_in(q: &Tensor) -> DType {
 
 impl CustomOp3 for Attention {
     fn name(&self) -> &'static str {
-        "scaled_dot_product_attention"
+        NAME
     }
 
     fn cpu_fwd(

@@ -5,10 +5,10 @@ mod differentiable;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::activation::Activation;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor, widen};
+use crate::host::{by_dtype, has_kernel, is_half, one_float_type, read, slice, tensor, widen};
 use crate::simd::Scalar;
 use crate::tape::{self, apply3};
 use crate::view::contiguous;
@@ -115,7 +115,8 @@ pub fn batch_norm_with(
         ],
     )?;
     if !has_kernel(x) {
-        return normalise(x, gamma, beta, &mean, &variance, eps, activation);
+        let [mean, variance] = [mean, variance].map(|t| t.to_dtype(x.dtype()));
+        return normalise(x, gamma, beta, &mean?, &variance?, eps, activation);
     }
     let op = BatchNorm {
         // A copy: the running averages are updated in place while this graph may still live.
@@ -139,6 +140,16 @@ fn check(x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
             )
         }
     }
+    // Statistics of a batch in half precision are f32.
+    let is_wide = |(name, t): &&(&str, &Tensor)| {
+        matches!(*name, "mean" | "variance") && is_half(x.dtype()) && t.dtype() == DType::F32
+    };
+    let typed: Vec<_> = per_channel
+        .iter()
+        .filter(|t| !is_wide(t))
+        .copied()
+        .collect();
+    one_float_type("batch_norm", ("x", x), &typed)?;
     Ok(x.elem_count() / channels.max(1))
 }
 

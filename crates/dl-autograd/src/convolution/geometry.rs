@@ -4,6 +4,8 @@ use candle_core::{Result, bail};
 
 use super::conv_transpose2d::ConvTranspose2dConfig;
 use super::conv2d::Conv2dConfig;
+use super::padding::Padding2d;
+use crate::host::LIMIT;
 
 /// Every size that the kernels of one convolution need, checked once.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +34,13 @@ impl Geometry {
             groups,
             padding,
         } = *config;
+        let [x_dims, weight_dims] = [x, weight].map(|dims| as_given(name, dims));
         if groups == 0 || c_out % groups != 0 || Some(c_in) != c_group.checked_mul(groups) {
-            bail!("{name} with {groups} groups does not fit x {x:?} and weight {weight:?}")
+            bail!(
+                "{name} takes groups of 1 or more that fit x {x_dims:?} and weight {weight_dims:?}, got {groups} groups"
+            )
         }
-        check_steps(name, stride, dilation, (k_h, k_w))?;
+        check_steps(name, stride, dilation, (k_h, k_w), padding)?;
         let span = |size: usize, before: usize, after: usize, k: usize, s: usize, d: usize| {
             let reach = d * (k - 1) + 1;
             (size + before + after)
@@ -46,7 +51,7 @@ impl Geometry {
         let cols = span(w, padding.left, padding.right, k_w, stride.1, dilation.1);
         let (Some(rows), Some(cols)) = (rows, cols) else {
             bail!(
-                "{name} with a kernel of ({k_h}, {k_w}) and {config:?} is larger than the image {x:?}"
+                "{name} with a kernel of ({k_h}, {k_w}) and {config:?} is larger than x {x_dims:?}"
             )
         };
         Ok(Self {
@@ -75,10 +80,13 @@ impl Geometry {
             config.padding,
             config.groups,
         );
+        let [x_dims, weight_dims] = [x, weight].map(|dims| as_given(name, dims));
         if groups == 0 || c_in % groups != 0 || c_in != c_weight {
-            bail!("{name} with {groups} groups does not fit x {x:?} and weight {weight:?}")
+            bail!(
+                "{name} takes groups of 1 or more that fit x {x_dims:?} and weight {weight_dims:?}, got {groups} groups"
+            )
         }
-        check_steps(name, s, d, (k_h, k_w))?;
+        check_steps(name, s, d, (k_h, k_w), p)?;
         let more = config.output_padding;
         if more.0 >= s.0.max(d.0) || more.1 >= s.1.max(d.1) {
             bail!(
@@ -92,7 +100,9 @@ impl Geometry {
         let rows = span(h, p.top + p.bottom, k_h, s.0, d.0, more.0);
         let cols = span(w, p.left + p.right, k_w, s.1, d.1, more.1);
         let (Some(rows), Some(cols)) = (rows, cols) else {
-            bail!("{name} of x {x:?} with a kernel of ({k_h}, {k_w}) and {config:?} leaves nothing")
+            bail!(
+                "{name} of x {x_dims:?} with a kernel of ({k_h}, {k_w}) and {config:?} leaves nothing"
+            )
         };
         Ok(Self {
             batch,
@@ -158,14 +168,33 @@ fn check_steps(
     stride: (usize, usize),
     dilation: (usize, usize),
     kernel: (usize, usize),
+    padding: Padding2d,
 ) -> Result<()> {
-    let sizes = [
-        stride.0, stride.1, dilation.0, dilation.1, kernel.0, kernel.1,
-    ];
-    if sizes.contains(&0) {
-        bail!(
-            "{name} needs stride, dilation and kernel of 1 or more, got {stride:?}, {dilation:?} and {kernel:?}"
-        )
+    for (what, (rows, columns)) in [
+        ("stride", stride),
+        ("dilation", dilation),
+        ("kernel", kernel),
+    ] {
+        if rows == 0 || columns == 0 || rows.max(columns) >= LIMIT {
+            bail!("{name} needs a {what} of 1 or more and below 2³¹, got ({rows}, {columns})")
+        }
+    }
+    let Padding2d {
+        top,
+        bottom,
+        left,
+        right,
+    } = padding;
+    if [top, bottom, left, right].into_iter().any(|p| p >= LIMIT) {
+        bail!("{name} needs a padding below 2³¹, got {padding:?}")
     }
     Ok(())
+}
+
+/// The shape that the caller gave: a signal has no height.
+fn as_given(name: &str, dims: [usize; 4]) -> Vec<usize> {
+    match name.ends_with("1d") {
+        true => vec![dims[0], dims[1], dims[3]],
+        false => dims.to_vec(),
+    }
 }

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
 use super::{composed, dense, depthwise, second_order};
-use crate::host::{by_dtype, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply2, apply3, differentiable};
 use crate::view::contiguous;
@@ -91,14 +91,9 @@ impl Convolution {
 
     fn check(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
         let (name, channels) = (self.name, self.shape[1]);
-        for (what, operand) in [("weight", Some(weight)), ("bias", bias)] {
-            if let Some(operand) = operand
-                && operand.dtype() != x.dtype()
-            {
-                let (x, other) = (x.dtype(), operand.dtype());
-                bail!("{name} of x in {x:?} needs its {what} in {x:?}, got {other:?}")
-            }
-        }
+        let others = [Some(("weight", weight)), bias.map(|bias| ("bias", bias))];
+        let others: Vec<_> = others.into_iter().flatten().collect();
+        one_float_type(name, ("x", x), &others)?;
         if let Some(bias) = bias
             && bias.dims() != [channels]
         {

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use crate::host::float;
 use crate::view::{contiguous, reshape, transpose};
 
 /// Predictions `(classes,)`, `(n, classes)` or `(n, classes, d1, …)`.
@@ -13,19 +14,17 @@ pub(super) struct ClassShape {
 }
 
 impl ClassShape {
-    pub(super) fn new(name: &str, prediction: &Tensor) -> Result<Self> {
+    pub(super) fn new(name: &str, (what, prediction): (&str, &Tensor)) -> Result<Self> {
+        float(name, (what, prediction))?;
         let mut outer = prediction.dims().to_vec();
-        if outer.is_empty() || !prediction.dtype().is_float() {
+        let dim = usize::from(outer.len() > 1);
+        if matches!(outer.get(dim), None | Some(0)) {
             bail!(
-                "{name} takes floats (classes,) or (n, classes, …), got {:?} of {:?}",
-                prediction.shape(),
-                prediction.dtype()
+                "{name} takes {what} (classes,) or (n, classes, …) of 1 class or more, got {:?}",
+                prediction.shape()
             )
         }
-        let classes = outer.remove(usize::from(outer.len() > 1));
-        if classes == 0 {
-            bail!("{name} got no classes, {:?}", prediction.shape())
-        }
+        let classes = outer.remove(dim);
         Ok(Self {
             classes,
             batch: outer.first().copied().unwrap_or(1),
@@ -56,7 +55,7 @@ impl ClassShape {
     ) -> Result<Vec<Option<u32>>> {
         if targets.dims() != self.outer || !targets.dtype().is_int() {
             bail!(
-                "{name} of {} classes takes class indices {:?}, got {:?} of {:?}",
+                "{name} of {} classes takes targets {:?} of an integer type, got {:?} of {:?}",
                 self.classes,
                 self.outer,
                 targets.shape(),
@@ -68,9 +67,9 @@ impl ClassShape {
             _ if class == ignore_index => Ok(None),
             _ if (0..self.classes as i64).contains(&class) => Ok(Some(class as u32)),
             _ => bail!(
-                "{name}: target {:?} is class {class}, there are {} classes",
-                self.position(row),
-                self.classes
+                "{name} of {} classes got class {class} as target {:?}",
+                self.classes,
+                self.position(row)
             ),
         };
         wide.to_vec1::<i64>()?
@@ -96,7 +95,7 @@ impl ClassShape {
         };
         if weight.dims() != [self.classes] || !weight.dtype().is_float() {
             bail!(
-                "{name} takes one float weight for each of {} classes, got {:?} of {:?}",
+                "{name} of {} classes takes weight (classes,) of a float type, got {:?} of {:?}",
                 self.classes,
                 weight.shape(),
                 weight.dtype()
@@ -110,7 +109,7 @@ impl ClassShape {
 /// Refuses a tensor whose gradient would be lost.
 pub(super) fn constant(name: &str, what: &str, x: &Tensor) -> Result<()> {
     match x.track_op() {
-        true => bail!("{name} gives no gradient to `{what}`: detach it"),
+        true => bail!("{name} gives no gradient to {what}, which is tracked: detach it"),
         false => Ok(()),
     }
 }

@@ -77,7 +77,7 @@ pub fn cross_entropy(
     options: &CrossEntropyOptions,
     reduction: Reduction,
 ) -> Result<Tensor> {
-    let shape = ClassShape::new("cross_entropy", logits)?;
+    let shape = ClassShape::new("cross_entropy", ("logits", logits))?;
     let op = CrossEntropy::new(logits, targets, &shape, options, reduction)?;
     let mut inputs = vec![shape.to_rows(&widen(logits.clone())?)?];
     if op.targets.is_none() {
@@ -116,7 +116,7 @@ impl CrossEntropy {
     ) -> Result<Self> {
         let smoothing = options.label_smoothing;
         if !(0. ..=1.).contains(&smoothing) {
-            bail!("cross_entropy takes a label_smoothing in [0, 1], got {smoothing}")
+            bail!("cross_entropy needs a label_smoothing in [0, 1], got {smoothing}")
         }
         let weights = shape.weights("cross_entropy", options.weight.as_ref())?;
         let classes = match targets.dtype().is_float() {
@@ -328,7 +328,7 @@ fn check_distributions(
 ) -> Result<()> {
     if targets.shape() != logits.shape() || targets.dtype() != logits.dtype() {
         bail!(
-            "cross_entropy of logits {:?} of {:?} takes integers, or distributions alike, got {:?} of {:?}",
+            "cross_entropy of logits {:?} in {:?} takes targets of integers, or distributions alike, got {:?} in {:?}",
             logits.shape(),
             logits.dtype(),
             targets.shape(),
@@ -337,7 +337,7 @@ fn check_distributions(
     }
     if options.ignore_index >= 0 {
         bail!(
-            "cross_entropy of distributions has no class to ignore, got ignore_index {}",
+            "cross_entropy of distributions takes a negative ignore_index, got {}",
             options.ignore_index
         )
     }

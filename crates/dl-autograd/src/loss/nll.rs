@@ -54,7 +54,7 @@ pub fn nll_loss(
     options: &NllOptions,
     reduction: Reduction,
 ) -> Result<Tensor> {
-    let shape = ClassShape::new("nll_loss", log_probabilities)?;
+    let shape = ClassShape::new("nll_loss", ("log_probabilities", log_probabilities))?;
     let classes = shape.indices("nll_loss", targets, options.ignore_index)?;
     let weights = shape.weights("nll_loss", options.weight.as_ref())?;
     let x = contiguous(&widen(log_probabilities.clone())?)?;

@@ -12,7 +12,7 @@ use super::pair::{
     PoissonNll, Squared,
 };
 use crate::exp::Exp;
-use crate::host::{by_dtype, has_kernel, narrow_to, read, tensor, widen};
+use crate::host::{by_dtype, has_kernel, narrow_to, one_float_type, read, tensor, widen};
 use crate::many_inputs::CustomOpN;
 use crate::simd::{Kernel, dispatch, row_sum};
 use crate::tape::{apply_n, differentiable};
@@ -121,14 +121,13 @@ pub(super) fn apply(
     constants: Constants,
     reduction: Reduction,
 ) -> Result<Tensor> {
-    if x.shape() != target.shape() || x.dtype() != target.dtype() || !x.dtype().is_float() {
+    one_float_type(loss.name(), ("x", x), &[("target", target)])?;
+    if x.shape() != target.shape() {
         bail!(
-            "{} takes two float tensors alike, got {:?} of {:?} and {:?} of {:?}",
+            "{} of x {:?} takes a target of that shape, got {:?}",
             loss.name(),
             x.shape(),
-            x.dtype(),
-            target.shape(),
-            target.dtype()
+            target.shape()
         )
     }
     let batch = x.dims().first().copied().unwrap_or(1);
@@ -188,7 +187,7 @@ impl PointwiseLoss {
         match fits && value.is_finite() {
             true => Ok(()),
             false => bail!(
-                "{} takes a finite {field} {wanted}, got {value}",
+                "{} needs a finite {field} {wanted}, got {value}",
                 self.name()
             ),
         }

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use super::max::{Axis, largest};
 use super::window::{as_rows, image};
 use crate::global_avg_pool::global_avg_pool;
+use crate::host::LIMIT;
 use crate::separable::{Separable, Taps, separable};
 use crate::view::reshape;
 
@@ -97,10 +98,10 @@ fn maximum(op: &str, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
 fn checked(op: &str, x: &Tensor, size: (usize, usize)) -> Result<[usize; 4]> {
     let dims = image(op, x)?;
     if dims[2] == 0 || dims[3] == 0 {
-        bail!("{op} of an image without pixels, {:?}", x.shape())
+        bail!("{op} takes x with pixels, got {:?}", x.shape())
     }
-    if size.0 == 0 || size.1 == 0 {
-        bail!("{op} needs a size of at least (1, 1), got {size:?}")
+    if size.0 == 0 || size.1 == 0 || size.0.max(size.1) >= LIMIT {
+        bail!("{op} needs a size of at least (1, 1) and below 2³¹, got {size:?}")
     }
     Ok(dims)
 }

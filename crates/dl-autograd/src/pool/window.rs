@@ -2,10 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::host::{LIMIT, float};
 use crate::view::reshape;
-
-/// Sizes are kept below this, so that no sum or product of two overflows.
-const LIMIT: usize = 1 << 31;
 
 /// What is said of one axis.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +82,10 @@ impl Window {
 
 /// The four sizes of a batch of images.
 pub(super) fn image(op: &str, x: &Tensor) -> Result<[usize; 4]> {
+    float(op, ("x", x))?;
     match x.dims() {
         &[n, c, h, w] => Ok([n, c, h, w]),
-        _ => bail!("{op} takes (n, c, h, w), got {:?}", x.shape()),
+        _ => bail!("{op} takes x (n, c, h, w), got {:?}", x.shape()),
     }
 }
 
@@ -97,7 +96,7 @@ pub(crate) fn as_rows(
     f: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let &[n, c, l] = x.dims() else {
-        bail!("{op} takes (n, c, l), got {:?}", x.shape())
+        bail!("{op} takes x (n, c, l), got {:?}", x.shape())
     };
     let y = f(&reshape(x, (n, c, 1, l))?)?;
     reshape(&y, (n, c, y.dim(3)?))

@@ -3,17 +3,22 @@
 //! A family of ops is a file with `cases()`; the properties here hold for every case of every family.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod activations;
 mod attention;
 mod basics;
 mod case;
 mod convolution;
 mod engine;
+mod errors;
+mod indexing;
 mod losses;
+mod normalisation;
 mod padding;
 mod pooling;
 mod pytorch;
 mod random_shapes;
 mod resampling;
+mod scale_channels;
 mod second_order;
 mod transformer;
 
@@ -31,14 +36,18 @@ const TOLERANCE: f64 = 1e-7;
 
 fn cases() -> Vec<Case> {
     let families: [fn() -> Vec<Case>; _] = [
+        activations::cases,
         attention::cases,
         basics::cases,
         convolution::cases,
+        indexing::cases,
         losses::cases,
         transformer::cases,
+        normalisation::cases,
         padding::cases,
         pooling::cases,
         resampling::cases,
+        scale_channels::cases,
     ];
     families.into_iter().flat_map(|family| family()).collect()
 }
@@ -83,6 +92,48 @@ fn every_kernel_agrees_with_its_composed_form_in_f32() {
             let scale = theirs.iter().fold(1f64, |m, x| m.max(x.abs()));
             for (a, b) in ours.iter().zip(theirs) {
                 assert!((a - b).abs() <= 4e-6 * scale, "{}: {a} and {b}", case.0);
+            }
+        }
+    }
+}
+
+/// The result and the gradients of `Σ r ⊙ y`, r irregular, with their types.
+fn with_dtypes(case: &Case, inputs: &[Tensor]) -> Vec<(DType, Vec<f64>)> {
+    let vars: Vec<Var> = inputs
+        .iter()
+        .map(|x| Var::from_tensor(x).unwrap())
+        .collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let y = case.2(&tensors).unwrap();
+    // Eighths, which every type has.
+    let r = (0..y.elem_count()).map(|i| ((i * 7 + 3) % 11) as f64 / 8. - 0.5);
+    let r = Tensor::from_vec(r.collect::<Vec<f64>>(), y.shape(), &Device::Cpu).unwrap();
+    let loss = (&y * r.to_dtype(y.dtype()).unwrap()).unwrap().sum_all();
+    let grads = loss.unwrap().backward().unwrap();
+    let mut all = vec![y];
+    all.extend(vars.iter().map(|v| grads.get(v).unwrap().clone()));
+    let flat = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1();
+    all.iter().map(|t| (t.dtype(), flat(t).unwrap())).collect()
+}
+
+/// Half-precision operands are computed in f32, so on the same, rounded inputs only the roundings
+/// of results are left: half an ε for each that a number passes, and no case chains more than four.
+#[test]
+fn half_precision_differs_from_f64_by_the_rounding_of_results() {
+    for (half, epsilon) in [(DType::BF16, 2f64.powi(-7)), (DType::F16, 2f64.powi(-10))] {
+        for case in cases() {
+            let to = |dtype| move |x: &Tensor| x.to_dtype(dtype).unwrap();
+            let vars = inputs(&case, half);
+            let narrow: Vec<Tensor> = vars.iter().map(|v| v.as_detached_tensor()).collect();
+            let wide: Vec<Tensor> = narrow.iter().map(to(DType::F64)).collect();
+            let (ours, truth) = (with_dtypes(&case, &narrow), with_dtypes(&case, &wide));
+            for ((dtype, ours), (_, truth)) in ours.iter().zip(&truth) {
+                assert_eq!(*dtype, half, "{}", case.0);
+                let scale = truth.iter().fold(1f64, |m, x| m.max(x.abs()));
+                for (a, b) in ours.iter().zip(truth) {
+                    let close = (a - b).abs() <= 2. * epsilon * scale;
+                    assert!(close, "{} in {half:?}: {a} and {b}", case.0);
+                }
             }
         }
     }
@@ -245,15 +296,19 @@ fn by_tape_and_by_candle(case: &Case, vars: &[Var]) -> [GradStore; 2] {
 
 #[test]
 fn the_tape_gives_the_bits_that_candle_gives() {
-    for case in cases() {
-        let vars = inputs(&case, DType::F32);
-        let [ours, candles] = by_tape_and_by_candle(&case, &vars);
+    for (case, dtype) in cases()
+        .iter()
+        .flat_map(|c| [(c, DType::F32), (c, DType::BF16)])
+    {
+        let vars = inputs(case, dtype);
+        let [ours, candles] = by_tape_and_by_candle(case, &vars);
         for var in &vars {
             let flat = |grads: &GradStore| {
                 let grad = grads.get(var).unwrap().flatten_all().unwrap();
-                grad.to_vec1::<f32>().unwrap()
+                assert_eq!(grad.dtype(), dtype, "{}", case.0);
+                grad.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap()
             };
-            assert_eq!(flat(&ours), flat(&candles), "{}", case.0);
+            assert_eq!(flat(&ours), flat(&candles), "{} in {dtype:?}", case.0);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Result, Tensor};
 use dl_autograd::{
-    Activation, Conv2dConfig, Padding2d, batch_norm, composed, conv2d, layer_norm, linear,
-    log_softmax, matmul, rms_norm, softmax,
+    Activation, Conv2dConfig, Padding2d, batch_norm, composed, conv2d, group_norm, layer_norm,
+    linear, log_softmax, matmul, rms_norm, softmax, weight_norm,
 };
 use proptest::prelude::*;
 
@@ -118,9 +118,32 @@ proptest! {
     }
 
     #[test]
+    fn group_norm_of_any_shape(
+        batch in 1..6usize,
+        groups in 1..5usize,
+        channels in 1..5usize,
+        plane in 1..70usize,
+    ) {
+        // A row of one value has no gradient but rounding.
+        prop_assume!(channels * plane > 1);
+        let c = groups * channels;
+        agree(&[&[batch, c, plane], &[c], &[c]], move |t| {
+            group_norm(&t[0], groups, Some(&t[1]), Some(&t[2]), 1e-3)
+        });
+    }
+
+    #[test]
+    fn weight_norm_of_any_shape(shape in proptest::collection::vec(1..8usize, 1..5), dim in 0..4usize) {
+        prop_assume!(dim < shape.len());
+        let mut g = vec![1; shape.len()];
+        g[dim] = shape[dim];
+        agree(&[&shape, &g], move |t| weight_norm(&t[0], &t[1], Some(dim)));
+    }
+
+    #[test]
     fn rows_of_any_length(rows in 1..70usize, dim in 1..70usize) {
-        agree(&[&[rows, dim], &[dim], &[dim]], |t| layer_norm(&t[0], &t[1], &t[2], 1e-3));
-        agree(&[&[rows, dim], &[dim]], |t| rms_norm(&t[0], &t[1], 1e-3));
+        agree(&[&[rows, dim], &[dim], &[dim]], |t| layer_norm(&t[0], Some(&t[1]), Some(&t[2]), 1e-3));
+        agree(&[&[rows, dim], &[dim]], |t| rms_norm(&t[0], Some(&t[1]), 1e-3));
         agree(&[&[rows, dim]], |t| softmax(&t[0], 1));
         agree(&[&[rows, dim]], |t| log_softmax(&t[0], 0));
     }

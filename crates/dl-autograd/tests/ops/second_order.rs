@@ -33,7 +33,18 @@ fn has_second_order(case: &Case) -> bool {
 }
 
 /// The families whose second order is promised, by the start of their names.
-const PROMISED: [&str; 36] = [
+const PROMISED: &[&str] = &[
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "softplus",
+    "log_sigmoid",
+    "mish",
+    "hard_",
+    "softsign",
+    "scale_channels",
+    "attention",
     "binary_cross_entropy",
     "nll_loss",
     "mse",
@@ -54,6 +65,11 @@ const PROMISED: [&str; 36] = [
     "gelu",
     "layer_norm",
     "rms_norm",
+    "add_layer_norm",
+    "group_norm",
+    "instance_norm",
+    "weight_norm",
+    "spectral_norm",
     "softmax",
     "log_softmax",
     "embedding",

@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
 use dl_autograd::{Activation, BatchStatistics};
 
+use crate::summary;
+
 /// PyTorch's defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormConfig {
@@ -49,6 +51,7 @@ impl Default for BatchNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
+    name: String,
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -60,6 +63,7 @@ pub struct BatchNorm {
 pub fn batch_norm(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> Result<BatchNorm> {
     let get = |name, value| vb.get_with_hints(channels, name, Init::Const(value));
     Ok(BatchNorm {
+        name: vb.prefix(),
         weight: get("weight", 1.)?,
         bias: get("bias", 0.)?,
         running_mean: get("running_mean", 0.)?,
@@ -69,22 +73,7 @@ pub fn batch_norm(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> R
 }
 
 impl BatchNorm {
-    fn update(&self, batch: &BatchStatistics) -> Result<()> {
-        let unbiased = batch.count as f64 / (batch.count - 1) as f64;
-        let variance = (&batch.variance * unbiased)?;
-        for (running, batch) in [
-            (&self.running_mean, &batch.mean),
-            (&self.running_var, &variance),
-        ] {
-            let kept = (running.detach() * (1. - self.config.momentum))?;
-            running.slice_set(&(kept + (batch * self.config.momentum)?)?, 0, 0)?;
-        }
-        Ok(())
-    }
-}
-
-impl ModuleT for BatchNorm {
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+    fn normalise(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let (eps, activation) = (self.config.eps, self.config.activation);
         if !train || !self.weight.track_op() {
             return dl_autograd::batch_norm_with(
@@ -101,6 +90,27 @@ impl ModuleT for BatchNorm {
         if !dl_autograd::is_recomputing() {
             self.update(&batch)?;
         }
+        Ok(y)
+    }
+
+    fn update(&self, batch: &BatchStatistics) -> Result<()> {
+        let unbiased = batch.count as f64 / (batch.count - 1) as f64;
+        let variance = (&batch.variance * unbiased)?;
+        for (running, batch) in [
+            (&self.running_mean, &batch.mean),
+            (&self.running_var, &variance),
+        ] {
+            let kept = (running.detach() * (1. - self.config.momentum))?;
+            running.slice_set(&(kept + (batch * self.config.momentum)?)?, 0, 0)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModuleT for BatchNorm {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let y = self.normalise(x, train)?;
+        summary::record(Some(&self.name), "BatchNorm", &y, || 0);
         Ok(y)
     }
 }

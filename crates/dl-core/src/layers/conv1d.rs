@@ -6,8 +6,10 @@ use dl_autograd::{Conv1dConfig, same_padding};
 
 use super::conv2d::check_groups;
 use super::linear::uniform;
+use super::padding_mode::PaddingMode;
+use crate::summary;
 
-/// The zeros around a signal.
+/// How much is put around a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding1d {
     /// As many as said, (before, after).
@@ -23,8 +25,10 @@ pub struct Conv1dOptions {
     pub kernel: usize,
     /// Step, `≥ 1`. Default `1`.
     pub stride: usize,
-    /// Zeros around the signal. Default none.
+    /// How much is put around the signal. Default none.
     pub padding: Padding1d,
+    /// What is put there. Default zeros.
+    pub padding_mode: PaddingMode,
     /// Distance of the taps, `≥ 1`. Default `1`.
     pub dilation: usize,
     /// Number of groups, a divisor of both channel counts. Default `1`.
@@ -39,6 +43,7 @@ impl Default for Conv1dOptions {
             kernel: 3,
             stride: 1,
             padding: Padding1d::Explicit(0, 0),
+            padding_mode: PaddingMode::Zeros,
             dilation: 1,
             groups: 1,
             bias: true,
@@ -64,6 +69,7 @@ impl Default for Conv1dOptions {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Conv1d {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     options: Conv1dOptions,
@@ -76,6 +82,7 @@ pub fn conv1d(c_in: usize, c_out: usize, options: Conv1dOptions, vb: VarBuilder)
     let init = uniform(shape.1 * shape.2);
     let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
     Ok(Conv1d {
+        name: vb.prefix(),
         weight: vb.get_with_hints(shape, "weight", init)?,
         bias: bias.transpose()?,
         options,
@@ -89,12 +96,21 @@ impl Module for Conv1d {
             Padding1d::Explicit(before, after) => (before, after),
             Padding1d::Same => same_padding(length, o.kernel, o.stride, o.dilation),
         };
+        let padded = o.padding_mode.pad(x, &[padding])?;
+        let (x, padding) = match &padded {
+            Some(padded) => (padded, (0, 0)),
+            None => (x, padding),
+        };
         let config = Conv1dConfig {
             stride: o.stride,
             padding,
             dilation: o.dilation,
             groups: o.groups,
         };
-        dl_autograd::conv1d(x, &self.weight, self.bias.as_ref(), &config)
+        let y = dl_autograd::conv1d(x, &self.weight, self.bias.as_ref(), &config)?;
+        summary::record(Some(&self.name), "Conv1d", &y, || {
+            summary::products(&y, &self.weight)
+        });
+        Ok(y)
     }
 }

@@ -6,6 +6,7 @@ use dl_autograd::ConvTranspose1dConfig;
 
 use super::conv2d::check_groups;
 use super::linear::uniform;
+use crate::summary;
 
 /// What a transposed convolution of signals does besides its channel counts: PyTorch's defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ impl Default for ConvTranspose1dOptions {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConvTranspose1d {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     config: ConvTranspose1dConfig,
@@ -76,6 +78,7 @@ pub fn conv_transpose1d(
     let init = uniform(shape.1 * shape.2);
     let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
     Ok(ConvTranspose1d {
+        name: vb.prefix(),
         weight: vb.get_with_hints(shape, "weight", init)?,
         bias: bias.transpose()?,
         config: ConvTranspose1dConfig {
@@ -90,6 +93,10 @@ pub fn conv_transpose1d(
 
 impl Module for ConvTranspose1d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::conv_transpose1d(x, &self.weight, self.bias.as_ref(), &self.config)
+        let y = dl_autograd::conv_transpose1d(x, &self.weight, self.bias.as_ref(), &self.config)?;
+        summary::record(Some(&self.name), "ConvTranspose1d", &y, || {
+            summary::products(x, &self.weight)
+        });
+        Ok(y)
     }
 }

@@ -6,6 +6,7 @@ use dl_autograd::{ConvTranspose2dConfig, Padding2d};
 
 use super::conv2d::check_groups;
 use super::linear::uniform;
+use crate::summary;
 
 /// What a transposed convolution does besides its channel counts: PyTorch's defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ impl Default for ConvTranspose2dOptions {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2d {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     config: ConvTranspose2dConfig,
@@ -84,6 +86,7 @@ pub fn conv_transpose2d(
     let init = uniform(shape.1 * shape.2 * shape.3);
     let bias = options.bias.then(|| vb.get_with_hints(c_out, "bias", init));
     Ok(ConvTranspose2d {
+        name: vb.prefix(),
         weight: vb.get_with_hints(shape, "weight", init)?,
         bias: bias.transpose()?,
         config: ConvTranspose2dConfig {
@@ -98,6 +101,10 @@ pub fn conv_transpose2d(
 
 impl Module for ConvTranspose2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::conv_transpose2d(x, &self.weight, self.bias.as_ref(), &self.config)
+        let y = dl_autograd::conv_transpose2d(x, &self.weight, self.bias.as_ref(), &self.config)?;
+        summary::record(Some(&self.name), "ConvTranspose2d", &y, || {
+            summary::products(x, &self.weight)
+        });
+        Ok(y)
     }
 }

@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
 use dl_autograd::{Purpose, next_rng};
 
+use crate::summary;
+
 /// Sets each element to zero with probability `p` in training and divides the rest by `1 − p`.
 ///
 /// The mask comes from the current [`RngScope`](dl_autograd::RngScope), which the trainer opens for
@@ -31,9 +33,11 @@ impl Dropout {
 
 impl ModuleT for Dropout {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        match train {
-            true => dl_autograd::dropout(x, self.p, next_rng(Purpose::Dropout)),
-            false => Ok(x.clone()),
-        }
+        let y = match train {
+            true => dl_autograd::dropout(x, self.p, next_rng(Purpose::Dropout))?,
+            false => x.clone(),
+        };
+        summary::record(None, "Dropout", &y, || 0);
+        Ok(y)
     }
 }

@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
+use crate::summary;
+
 /// The rows of `weight (vocabulary, dim)` with the given ids: `(…)` of integers → `(…, dim)`.
 ///
 /// Initialised from the standard normal distribution as PyTorch does.
@@ -19,6 +21,7 @@ use candle_nn::{Init, Module, VarBuilder};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Embedding {
+    name: String,
     weight: Tensor,
     padding_index: Option<usize>,
 }
@@ -30,6 +33,7 @@ pub fn embedding(vocabulary: usize, dim: usize, vb: VarBuilder) -> Result<Embedd
         stdev: 1.,
     };
     Ok(Embedding {
+        name: vb.prefix(),
         weight: vb.get_with_hints((vocabulary, dim), "weight", normal)?,
         padding_index: None,
     })
@@ -48,6 +52,8 @@ impl Embedding {
 
 impl Module for Embedding {
     fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        dl_autograd::embedding(&self.weight, ids, self.padding_index)
+        let y = dl_autograd::embedding(&self.weight, ids, self.padding_index)?;
+        summary::record(Some(&self.name), "Embedding", &y, || 0);
+        Ok(y)
     }
 }

@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
+use crate::summary;
+
 /// `y = x·Wᵀ + b`: `(…, in)` → `(…, out)`, with the weights `weight (out, in)` and `bias (out,)`.
 ///
 /// Initialised as PyTorch does: both uniform in `±1/√in`.
@@ -19,6 +21,7 @@ use candle_nn::{Init, Module, VarBuilder};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Linear {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
 }
@@ -35,6 +38,7 @@ pub fn linear(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Linear> {
 /// A dense layer without a bias.
 pub fn linear_no_bias(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Linear> {
     Ok(Linear {
+        name: vb.prefix(),
         weight: vb.get_with_hints((outputs, inputs), "weight", uniform(inputs))?,
         bias: None,
     })
@@ -48,6 +52,10 @@ pub(super) fn uniform(fan_in: usize) -> Init {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::linear(x, &self.weight, self.bias.as_ref())
+        let y = dl_autograd::linear(x, &self.weight, self.bias.as_ref())?;
+        summary::record(Some(&self.name), "Linear", &y, || {
+            summary::products(&y, &self.weight)
+        });
+        Ok(y)
     }
 }

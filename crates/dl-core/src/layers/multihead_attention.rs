@@ -11,6 +11,7 @@ use super::attention_mask::AttentionMask;
 use super::kv_cache::KvCache;
 use super::linear::{Linear, linear, linear_no_bias};
 use super::positions::RotaryEmbedding;
+use crate::summary;
 
 /// What [`multihead_attention`] is besides its width: PyTorch's defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +64,7 @@ impl Default for MultiheadAttentionConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct MultiheadAttention {
+    name: String,
     in_proj_weight: Tensor,
     in_proj_bias: Option<Tensor>,
     out_proj: Linear,
@@ -104,6 +106,7 @@ pub fn multihead_attention(
         false => (None, linear_no_bias(dim, dim, out)?),
     };
     Ok(MultiheadAttention {
+        name: vb.prefix(),
         in_proj_weight: vb.get_with_hints((rows, dim), "in_proj_weight", xavier)?,
         in_proj_bias,
         out_proj,
@@ -151,7 +154,11 @@ impl MultiheadAttention {
             dropout: drops.then(|| (self.dropout, next_rng(Purpose::Dropout))),
             scale: None,
         };
-        self.merge(&scaled_dot_product_attention(&q, &k, &v, &options)?)
+        self.merge(
+            &scaled_dot_product_attention(&q, &k, &v, &options)?,
+            key.dim(1)?,
+            k.dim(2)?,
+        )
     }
 
     /// Causal self-attention of the next positions `(b, t, dim)` over all of a sequence, the earlier
@@ -165,7 +172,11 @@ impl MultiheadAttention {
             causal: Causal::BottomRight,
             ..Default::default()
         };
-        self.merge(&scaled_dot_product_attention(&q, &k, &v, &options)?)
+        self.merge(
+            &scaled_dot_product_attention(&q, &k, &v, &options)?,
+            x.dim(1)?,
+            k.dim(2)?,
+        )
     }
 
     /// `(b, n, dim)` → `(b, heads, n, head_dim)`, a view.
@@ -202,11 +213,16 @@ impl MultiheadAttention {
         }
     }
 
-    /// `(b, heads, t, head_dim)` → `(b, t, dim)`.
-    fn merge(&self, y: &Tensor) -> Result<Tensor> {
+    /// `(b, heads, t, head_dim)` → `(b, t, dim)`, from `projected` keys of the `seen` ones.
+    fn merge(&self, y: &Tensor, projected: usize, seen: usize) -> Result<Tensor> {
         let (b, h, t, d) = y.dims4()?;
-        self.out_proj
-            .forward(&reshape(&transpose(y, 1, 2)?, (b, t, h * d))?)
+        let y = reshape(&transpose(y, 1, 2)?, (b, t, h * d))?;
+        summary::record(Some(&self.name), "MultiheadAttention", &y, || {
+            let projections = t * h * d + 2 * projected * self.kv_heads * d;
+            // Queries with keys, weights with values.
+            b * h * d * (projections + 2 * t * seen)
+        });
+        self.out_proj.forward(&y)
     }
 }
 

@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::Module;
 use dl_autograd::{AvgPool1dConfig, AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
 
+use crate::summary;
+
 /// [`dl_autograd::max_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, h', w')`.
 ///
 /// ```
@@ -109,7 +111,9 @@ impl MaxPool2d {
 
 impl Module for MaxPool2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::max_pool2d(x, &self.config)
+        let y = dl_autograd::max_pool2d(x, &self.config)?;
+        summary::record(None, "MaxPool2d", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -122,7 +126,9 @@ impl MaxPool1d {
 
 impl Module for MaxPool1d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::max_pool1d(x, &self.config)
+        let y = dl_autograd::max_pool1d(x, &self.config)?;
+        summary::record(None, "MaxPool1d", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -135,7 +141,9 @@ impl AvgPool2d {
 
 impl Module for AvgPool2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::avg_pool2d(x, &self.config)
+        let y = dl_autograd::avg_pool2d(x, &self.config)?;
+        summary::record(None, "AvgPool2d", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -148,7 +156,9 @@ impl AvgPool1d {
 
 impl Module for AvgPool1d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::avg_pool1d(x, &self.config)
+        let y = dl_autograd::avg_pool1d(x, &self.config)?;
+        summary::record(None, "AvgPool1d", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -161,7 +171,9 @@ impl AdaptiveAvgPool2d {
 
 impl Module for AdaptiveAvgPool2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::adaptive_avg_pool2d(x, self.size)
+        let y = dl_autograd::adaptive_avg_pool2d(x, self.size)?;
+        summary::record(None, "AdaptiveAvgPool2d", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -174,6 +186,8 @@ impl AdaptiveMaxPool2d {
 
 impl Module for AdaptiveMaxPool2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::adaptive_max_pool2d(x, self.size)
+        let y = dl_autograd::adaptive_max_pool2d(x, self.size)?;
+        summary::record(None, "AdaptiveMaxPool2d", &y, || 0);
+        Ok(y)
     }
 }

@@ -4,6 +4,8 @@ use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::{Init, Module, VarBuilder};
 use dl_autograd::{add, embedding, rope, rope_frequencies, rope_interleaved};
 
+use crate::summary;
+
 /// Adds a learned vector of each position to `(b, t, dim)`, as BERT and GPT-2 do.
 ///
 /// Weight `weight (max_len, dim)`, at first normal with a standard deviation of 0.02.
@@ -20,6 +22,7 @@ use dl_autograd::{add, embedding, rope, rope_frequencies, rope_interleaved};
 /// ```
 #[derive(Clone, Debug)]
 pub struct LearnedPositions {
+    name: String,
     weight: Tensor,
 }
 
@@ -30,7 +33,10 @@ pub fn learned_positions(max_len: usize, dim: usize, vb: VarBuilder) -> Result<L
         stdev: 0.02,
     };
     let weight = vb.get_with_hints((max_len, dim), "weight", normal)?;
-    Ok(LearnedPositions { weight })
+    Ok(LearnedPositions {
+        name: vb.prefix(),
+        weight,
+    })
 }
 
 impl Module for LearnedPositions {
@@ -42,7 +48,9 @@ impl Module for LearnedPositions {
         }
         let ids = Tensor::arange(0, t as u32, x.device())?;
         let ids = ids.broadcast_as((b, t))?.contiguous()?;
-        add(x, &embedding(&self.weight, &ids, None)?)
+        let y = add(x, &embedding(&self.weight, &ids, None)?)?;
+        summary::record(Some(&self.name), "LearnedPositions", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -99,7 +107,9 @@ impl Module for SinusoidalPositions {
         }
         let table = self.table.narrow(0, 0, t)?;
         let table = table.to_device(x.device())?.to_dtype(x.dtype())?;
-        add(x, &table.broadcast_as(x.shape())?.contiguous()?)
+        let y = add(x, &table.broadcast_as(x.shape())?.contiguous()?)?;
+        summary::record(None, "SinusoidalPositions", &y, || 0);
+        Ok(y)
     }
 }
 

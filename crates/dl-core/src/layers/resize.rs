@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::Module;
 use dl_autograd::{Interpolation, PadMode};
 
+use crate::summary;
+
 #[derive(Clone, Debug, PartialEq)]
 enum Target {
     Size(Vec<usize>),
@@ -47,10 +49,12 @@ impl Upsample {
 
 impl Module for Upsample {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.target {
+        let y = match &self.target {
             Target::Size(size) => dl_autograd::interpolate(x, size, self.mode),
             Target::Factors(factors) => dl_autograd::interpolate_by(x, factors, self.mode),
-        }
+        }?;
+        summary::record(None, "Upsample", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -78,7 +82,9 @@ impl PixelShuffle {
 
 impl Module for PixelShuffle {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::pixel_shuffle(x, self.factor)
+        let y = dl_autograd::pixel_shuffle(x, self.factor)?;
+        summary::record(None, "PixelShuffle", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -106,7 +112,9 @@ impl PixelUnshuffle {
 
 impl Module for PixelUnshuffle {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::pixel_unshuffle(x, self.factor)
+        let y = dl_autograd::pixel_unshuffle(x, self.factor)?;
+        summary::record(None, "PixelUnshuffle", &y, || 0);
+        Ok(y)
     }
 }
 
@@ -140,6 +148,8 @@ impl Pad {
 
 impl Module for Pad {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        dl_autograd::pad(x, &self.padding, self.mode)
+        let y = dl_autograd::pad(x, &self.padding, self.mode)?;
+        summary::record(None, "Pad", &y, || 0);
+        Ok(y)
     }
 }

@@ -73,7 +73,7 @@ impl TransformerConfig {
         let dropped = |y: Tensor| Dropout::new(self.dropout).forward_t(&y, train);
         match self.norm_first {
             true => add(x, &dropped(f(&norm.forward(x)?)?)?),
-            false => norm.forward(&add(x, &dropped(f(x)?)?)?),
+            false => norm.forward_add(x, &dropped(f(x)?)?),
         }
     }
 }

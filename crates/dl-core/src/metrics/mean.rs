@@ -30,6 +30,17 @@ impl Mean {
         Self::default()
     }
 
+    /// Values that are summed up already, and the rows they stand for.
+    pub fn of(sum: f64, weight: f64) -> Self {
+        Self { sum, weight }
+    }
+
+    /// Counts what another mean counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum += other.sum;
+        self.weight += other.weight;
+    }
+
     /// Counts a value, with the number of rows it stands for as its weight.
     pub fn update(&mut self, value: f64, weight: f64) {
         self.sum += value * weight;
@@ -39,6 +50,11 @@ impl Mean {
     /// The mean so far; NaN before anything was counted.
     pub fn compute(&self) -> f64 {
         self.sum / self.weight
+    }
+
+    /// The weighted sum of the values so far.
+    pub fn sum(&self) -> f64 {
+        self.sum
     }
 
     /// The sum of the weights so far.

@@ -12,8 +12,12 @@ mod canvas;
 mod confusion_matrix;
 mod curves;
 mod error;
+mod landscape;
+mod lr_range;
 mod ticks;
 
 pub use confusion_matrix::confusion_matrix;
 pub use curves::{Curves, Panel, Series};
 pub use error::PlotError;
+pub use landscape::landscape;
+pub use lr_range::lr_range;

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 
 /// Why a training run or an evaluation could not go on.
 ///
 /// ```
 /// use dl_core::train::TrainError;
-/// let error = TrainError::NonFiniteLoss { loss: f64::NAN, epoch: 1, step: 7, lr: 0.5 };
-/// assert!(error.to_string().starts_with("loss is NaN at step 7"));
+/// let error = TrainError::NoBatches { split: "training" };
+/// assert_eq!(error.to_string(), "the training data gives no batch");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,18 +26,61 @@ pub enum TrainError {
     Optimizer(#[from] dl_optim::Error),
     /// The loss is NaN or infinite. A smaller rate or clipping is the usual cure.
     #[error(
-        "loss is {loss} at step {step} of epoch {epoch} with rate {lr:e}; lower the learning rate \
-         or clip the gradients"
+        "loss is {loss} at step {step}, on batch {batch} of epoch {epoch}{}, with rate {lr:e}: \
+         {origin}; lower the learning rate or clip the gradients if the data are right",
+        listed(items)
     )]
     NonFiniteLoss {
         /// The loss of the step.
         loss: f64,
         /// The epoch, from 1.
         epoch: usize,
+        /// The batch in the epoch, from 0.
+        batch: usize,
+        /// The items of the step's batches, where the data set has numbers for them.
+        items: Vec<usize>,
         /// The optimizer step, from 1.
         step: usize,
         /// The learning rate of the step.
         lr: f64,
+        /// Where the first value that is not finite comes from.
+        origin: String,
+    },
+    /// A checkpoint could not be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A callback asked for an end at once, usually because of a signal.
+    #[error("interrupted after step {step}{}", saved(checkpoint))]
+    Interrupted {
+        /// Optimizer steps taken.
+        step: usize,
+        /// The checkpoint to go on from.
+        checkpoint: Option<PathBuf>,
+    },
+    /// The folder holds the checkpoints of another run.
+    #[error(
+        "{} already holds checkpoints; go on from them (`Resume::IfAny`, `Latest`, `Best`) or name \
+         another folder",
+        folder.display()
+    )]
+    FolderInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The parameters of the model are needed for its checkpoints.
+    #[error("a state needs the model's weights; name them with `Trainer::checkpoints`")]
+    NoParams,
+    /// Two callbacks of a run have states of the same name.
+    #[error("two callbacks have a state called `{name}`")]
+    DuplicateState {
+        /// The name.
+        name: String,
+    },
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {reason}")]
+    Signal {
+        /// What the system said.
+        reason: std::io::Error,
     },
     /// An option is outside its range.
     #[error("`{field}` must be {wanted}, got {came}")]
@@ -70,4 +114,18 @@ pub enum TrainError {
         /// What the system said.
         reason: std::io::Error,
     },
+}
+
+fn saved(checkpoint: &Option<PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!("; go on from {}", path.display()),
+        None => "; without a checkpoint".to_string(),
+    }
+}
+
+fn listed(items: &[usize]) -> String {
+    match items {
+        [] => String::new(),
+        items => format!(" (items {items:?})"),
+    }
 }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Callback, Epoch, Flow, TrainError};
+use super::{Callback, Epoch, Flow, Plan, TrainError};
 
 /// Appends one JSON object an epoch to a file: the fields of [`Epoch`] and some of one's own.
 ///
 /// A line is written whole and flushed before the next epoch begins, so a reader may follow the file.
+/// A run that goes on from a checkpoint first takes off its own lines (those with the same fields of
+/// one's own) that lie behind it: they come again.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
@@ -48,7 +50,40 @@ impl MetricsLog {
     }
 }
 
+impl MetricsLog {
+    /// Takes off this run's lines behind `step`, and a last line that was cut off.
+    fn cut(&mut self, step: usize) -> std::io::Result<()> {
+        let text = std::fs::read_to_string(&self.path)?;
+        let stays = |line: &&str| match serde_json::from_str::<Map<String, Value>>(line) {
+            Err(_) => false,
+            Ok(fields) => {
+                let ours = self.extra.iter().all(|(k, v)| fields.get(k) == Some(v));
+                let behind = fields.get("step").and_then(Value::as_u64) > Some(step as u64);
+                !(ours && behind)
+            }
+        };
+        let kept: String = text
+            .lines()
+            .filter(stays)
+            .map(|l| format!("{l}\n"))
+            .collect();
+        dl_files::replace(&self.path, kept.as_bytes())?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        Ok(())
+    }
+}
+
 impl Callback for MetricsLog {
+    fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
+        match plan.resumed {
+            Some(step) => self.cut(step).map_err(|reason| TrainError::Write {
+                path: self.path.clone(),
+                reason,
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn on_epoch_end(&mut self, epoch: &Epoch) -> Result<Flow, TrainError> {
         self.line(epoch)
             .and_then(|line| self.file.write_all(line.as_bytes()))

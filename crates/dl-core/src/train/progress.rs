@@ -42,6 +42,9 @@ impl Callback for Progress {
             ProgressBar::new(plan.total_steps as u64).with_style(style.progress_chars("=> "));
         self.bar.set_prefix(self.name.clone());
         self.epochs = plan.epochs;
+        let done = plan.resumed.unwrap_or(0) as u64;
+        self.bar.set_position(done);
+        self.bar.reset_eta();
         Ok(())
     }
 
@@ -66,9 +69,9 @@ impl Callback for Progress {
             tracing::info!(
                 run = %self.name,
                 epoch = epoch.epoch,
-                train_loss = %format_args!("{:.4}", epoch.train_loss),
-                eval_loss = %format_args!("{:.4}", epoch.eval_loss),
-                eval_accuracy = %format_args!("{:.4}", epoch.eval_accuracy),
+                step = epoch.step,
+                "{}",
+                metrics(epoch)
             );
         });
         Ok(Flow::Continue)
@@ -78,4 +81,11 @@ impl Callback for Progress {
         self.bar.finish_and_clear();
         Ok(())
     }
+}
+
+/// `eval_loss=0.1234 train_loss=0.2345`.
+fn metrics(epoch: &Epoch) -> String {
+    let each = epoch.metrics().iter();
+    let each = each.map(|(name, value)| format!("{name}={value:.4}"));
+    each.collect::<Vec<_>>().join(" ")
 }

@@ -1,59 +1,40 @@
 //! The loop over epochs and steps.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::ModuleT;
-use dl_autograd::{RngScope, Tape, backward, sum};
-use dl_optim::{Constant, Optimizer, Schedule};
-use serde::{Deserialize, Serialize};
+use dl_optim::{Ema, Optimizer, Schedule};
 
-use super::{Callback, Epoch, Flow, Plan, Step, TrainError, evaluate};
-use crate::data::{Collate, DataError, DataLoader, Dataset};
-use crate::losses::{Reduction, cross_entropy};
-use crate::metrics::{Accuracy, Mean};
+use super::batch_source::{BatchSource, Feed};
+use super::state::State;
+use super::{
+    Callback, CheckpointOptions, Epoch, Evaluated, Flow, Plan, Resume, Step, Supervised,
+    TrainError, TrainStep, TrainerConfig,
+};
+use crate::Params;
+use crate::checkpoint::{CheckpointError, Checkpoints, Part, Snapshot, Values, Writer};
+use crate::data::Position;
+use crate::metrics::Mean;
 
-/// Inputs and labels.
+/// Inputs and targets.
 pub type Batch = (Tensor, Tensor);
 
-/// The loss of each sample: (logits, labels) → `(n,)`.
+/// The loss of each sample: (outputs, targets) → `(n,)`.
 pub type Loss<'a> = dyn Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + 'a;
 
-/// How long and with which randomness to train.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainerConfig {
-    /// Passes over the training data, `≥ 1`. Default `3`.
-    pub epochs: usize,
-    /// Number of the first epoch, from 0: where this run goes on from an earlier one, so that its
-    /// order and its random numbers are not those of the earlier epochs. Default `0`.
-    pub first_epoch: usize,
-    /// Ends the run after this many optimizer steps, `≥ 1`. Default none.
-    pub max_steps: Option<usize>,
-    /// Batches whose gradients make one optimizer step, `≥ 1`. Default `1`.
-    pub gradient_accumulation_steps: usize,
-    /// Key of dropout and every other random number inside the model. Default `42`.
-    pub seed: u64,
-}
+/// The epochs of a run, in order.
+pub type History = Vec<Epoch>;
 
-impl Default for TrainerConfig {
-    fn default() -> Self {
-        Self {
-            epochs: 3,
-            first_epoch: 0,
-            max_steps: None,
-            gradient_accumulation_steps: 1,
-            seed: 42,
-        }
-    }
-}
+/// The part of a checkpoint that is the loop's own.
+const LOOP: &str = "loop";
 
-/// Trains a classifier: model, loss, optimizer and schedule over a loader, evaluated every epoch.
+/// Trains: steps over a loader, evaluations, callbacks, checkpoints, resumption.
 ///
-/// The gradient of a step is that of the mean loss over all its samples, also when they come in
-/// several batches of different size. The optimizer names any parameter that got no gradient, and a
-/// loss that is not finite ends the run before it can spoil the weights.
+/// A run that is killed and resumed from its checkpoint is the same run, bit for bit: weights,
+/// metrics, what callbacks remember. Only times differ.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -69,74 +50,93 @@ impl Default for TrainerConfig {
 /// let optimizer = Optimizer::new(params.trainable(), Adam { lr: 0.05, ..Adam::default() })?;
 /// let config = TrainerConfig { epochs: 150, ..Default::default() };
 /// let history = Trainer::new(&model, optimizer, config).fit(&loader, &loader)?;
-/// assert_eq!(history.last().unwrap().eval_accuracy, 1.);
+/// assert_eq!(history[149].metric("eval_accuracy")?, 1.);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Trainer<'a> {
-    model: &'a dyn ModuleT,
-    optimizer: Optimizer,
-    base_lr: f64,
-    schedule: Box<dyn Schedule>,
-    loss: Box<Loss<'a>>,
-    eval_loss: Box<Loss<'a>>,
+pub struct Trainer<'a, S = Supervised<'a>> {
+    step: S,
     callbacks: Vec<Box<dyn Callback + 'a>>,
     config: TrainerConfig,
-    device: Device,
-}
-
-/// The epochs of a run, in order.
-pub type History = Vec<Epoch>;
-
-/// What an epoch has added up so far.
-#[derive(Default)]
-struct Totals {
-    batches: u64,
-    loss: Mean,
-    accuracy: Accuracy,
-}
-
-/// Gradients of a step that is not complete, and the samples they come from.
-#[derive(Default)]
-struct Window {
-    grads: GradStore,
-    loss: f64,
-    samples: usize,
-    batches: usize,
+    checkpoints: Option<CheckpointOptions>,
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer with cross-entropy, a constant rate and no callbacks, on the CPU.
+    /// A trainer with cross-entropy, accuracy, a constant rate and no callbacks, on the CPU.
     pub fn new(model: &'a dyn ModuleT, optimizer: Optimizer, config: TrainerConfig) -> Self {
-        let cross_entropy =
-            |z: &Tensor, y: &Tensor| cross_entropy(z, y, Default::default(), Reduction::None);
-        Self {
-            model,
-            base_lr: optimizer.lr(),
-            optimizer,
-            schedule: Box::new(Constant),
-            loss: Box::new(cross_entropy),
-            eval_loss: Box::new(cross_entropy),
-            callbacks: vec![],
-            config,
-            device: Device::Cpu,
-        }
+        Self::with_step(Supervised::new(model, optimizer, config.seed), config)
     }
 
     /// The device that batches are moved to: the model's. Default the CPU.
     pub fn device(mut self, device: &Device) -> Self {
-        self.device = device.clone();
+        self.step.device = device.clone();
         self
     }
 
     /// Multiplies the optimizer's rate, step by step. Default constant.
     pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
-        self.schedule = Box::new(schedule);
+        self.step.schedule = Box::new(schedule);
         self
     }
 
-    /// The training loss. Default cross-entropy; evaluation keeps that.
+    /// The loss of each sample. Default cross-entropy of logits and classes.
     pub fn loss(mut self, loss: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + 'a) -> Self {
-        self.loss = Box::new(loss);
+        self.step.loss = Box::new(loss);
+        self
+    }
+
+    /// The loss that evaluations report. Default the training loss.
+    pub fn eval_loss(
+        mut self,
+        loss: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + 'a,
+    ) -> Self {
+        self.step.eval_loss = Some(Box::new(loss));
+        self
+    }
+
+    /// Adds what is averaged over training epochs and evaluations besides the loss.
+    pub fn metric(
+        mut self,
+        name: impl Into<String>,
+        metric: impl Fn(&Tensor, &Tensor) -> CandleResult<Mean> + 'a,
+    ) -> Self {
+        self.step.metrics.push((name.into(), Box::new(metric)));
+        self
+    }
+
+    /// Takes all metrics away, `accuracy` among them: for what is not a classification.
+    pub fn no_metrics(mut self) -> Self {
+        self.step.metrics.clear();
+        self
+    }
+
+    /// Keeps a running average of the weights, with which evaluations run.
+    pub fn ema(mut self, ema: Ema) -> Self {
+        self.step.ema = Some(ema);
+        self
+    }
+
+    /// Writes checkpoints and goes on from one. `params` are the model's, frozen ones and buffers
+    /// included.
+    pub fn checkpoints(mut self, params: &Params, options: CheckpointOptions) -> Self {
+        self.step.params = Some(params.clone());
+        self.with_checkpoints(options)
+    }
+}
+
+impl<'a, S> Trainer<'a, S> {
+    /// A trainer of one's own step.
+    pub fn with_step(step: S, config: TrainerConfig) -> Self {
+        Self {
+            step,
+            callbacks: vec![],
+            config,
+            checkpoints: None,
+        }
+    }
+
+    /// Writes checkpoints of a step of one's own and goes on from one.
+    pub fn with_checkpoints(mut self, options: CheckpointOptions) -> Self {
+        self.checkpoints = Some(options);
         self
     }
 
@@ -146,62 +146,16 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Trains, evaluating on `eval` at the end of every epoch.
-    pub fn fit<T, E, C, F>(
-        &mut self,
-        train: &DataLoader<T, C>,
-        eval: &DataLoader<E, F>,
-    ) -> Result<History, TrainError>
-    where
-        T: Dataset<Item: 'static> + 'static,
-        E: Dataset<Item: 'static> + 'static,
-        C: Collate<T::Item, Batch = Batch> + 'static,
-        F: Collate<E::Item, Batch = Batch> + 'static,
-    {
-        let total_steps = self.total_steps(train.len())?;
-        self.begin(total_steps)?;
-        let mut history = History::new();
-        let first = self.config.first_epoch;
-        for epoch in first..first + self.config.epochs {
-            let mut flow = Flow::Continue;
-            let summary = self.epoch(epoch, total_steps, train.epoch(epoch as u64)?, &mut flow)?;
-            let found = evaluate(self.model, eval.epoch(0)?, &self.eval_loss, &self.device)?;
-            let summary = Epoch {
-                eval_loss: found.loss,
-                eval_accuracy: found.accuracy,
-                ..summary
-            };
-            history.push(summary);
-            let answer = self.tell(|callback| callback.on_epoch_end(&summary))?;
-            if [flow, answer].contains(&Flow::Stop) || self.optimizer.steps() >= total_steps {
-                break;
-            }
-        }
-        self.callbacks
-            .iter_mut()
-            .try_for_each(|c| c.on_train_end())?;
-        Ok(history)
+    /// The step, such as to read from it what it has learned.
+    pub fn into_step(self) -> S {
+        self.step
     }
 
     /// Optimizer steps of the whole run, for a loader of so many batches.
     pub fn total_steps(&self, batches: usize) -> Result<usize, TrainError> {
         let config = &self.config;
-        for (field, value) in [
-            ("epochs", config.epochs),
-            (
-                "gradient_accumulation_steps",
-                config.gradient_accumulation_steps,
-            ),
-            ("max_steps", config.max_steps.unwrap_or(1)),
-        ] {
-            if value == 0 {
-                return Err(TrainError::Option {
-                    field,
-                    wanted: "1 or more",
-                    came: "0".to_string(),
-                });
-            }
-        }
+        config.validate()?;
+        let batches = config.train_limit().map_or(batches, |n| n.min(batches));
         if batches == 0 {
             return Err(TrainError::NoBatches { split: "training" });
         }
@@ -209,126 +163,205 @@ impl<'a> Trainer<'a> {
         Ok(config.max_steps.map_or(steps, |max| max.min(steps)))
     }
 
-    fn begin(&mut self, total_steps: usize) -> Result<(), TrainError> {
-        let trainable = self.optimizer.parameters().map(|(_, v)| v.elem_count());
-        let plan = Plan {
-            epochs: self.config.first_epoch + self.config.epochs,
+    /// Trains on `train`, evaluating on `eval`.
+    pub fn fit<B>(
+        &mut self,
+        train: &dyn BatchSource<B>,
+        eval: &dyn BatchSource<B>,
+    ) -> Result<History, TrainError>
+    where
+        S: TrainStep<B>,
+    {
+        let total_steps = self.total_steps(train.len())?;
+        if eval.is_empty() {
+            let split = "evaluation";
+            return Err(TrainError::NoBatches { split });
+        }
+        let writer = self.open_checkpoints()?;
+        let mut run = Run {
+            trainer: self,
+            train,
+            eval,
+            writer,
             total_steps,
-            trainable: trainable.sum(),
+            state: State::default(),
         };
-        self.callbacks
-            .iter_mut()
-            .try_for_each(|callback| callback.on_train_begin(&plan))
+        run.begin()?;
+        run.all_epochs()?;
+        run.end()
     }
 
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        total_steps: usize,
-        batches: impl Iterator<Item = Result<Batch, DataError>>,
-        flow: &mut Flow,
-    ) -> Result<Epoch, TrainError> {
-        let start = Instant::now();
-        let (mut totals, mut window) = (Totals::default(), Window::default());
-        let mut batches = batches.peekable();
-        while let Some(batch) = batches.next() {
-            self.accumulate(epoch, &batch?, &mut window, &mut totals)?;
-            let full = window.batches == self.config.gradient_accumulation_steps;
-            if full || batches.peek().is_none() {
-                *flow = self.step(epoch, std::mem::take(&mut window))?;
-                if *flow == Flow::Stop || self.optimizer.steps() >= total_steps {
-                    break;
-                }
+    fn open_checkpoints(&self) -> Result<Option<Writer>, TrainError> {
+        let Some(options) = &self.checkpoints else {
+            return Ok(None);
+        };
+        options.validate()?;
+        let checkpoints = Checkpoints::create(&options.folder, options.keep.clone())?;
+        if options.resume == Resume::Never && !checkpoints.list()?.is_empty() {
+            return Err(TrainError::FolderInUse {
+                folder: options.folder.clone(),
+            });
+        }
+        Ok(Some(Writer::new(checkpoints)))
+    }
+}
+
+/// A run of [`Trainer::fit`].
+struct Run<'t, 'a, S, B> {
+    trainer: &'t mut Trainer<'a, S>,
+    train: &'t dyn BatchSource<B>,
+    eval: &'t dyn BatchSource<B>,
+    writer: Option<Writer>,
+    total_steps: usize,
+    state: State,
+}
+
+impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
+    fn begin(&mut self) -> Result<(), TrainError> {
+        self.state.position.epoch = self.trainer.config.first_epoch as u64;
+        let resumed = self.resume()?;
+        if resumed.is_none() && self.trainer.config.sanity_eval_batches > 0 {
+            self.found(Some(self.trainer.config.sanity_eval_batches))?;
+        }
+        let plan = Plan {
+            epochs: self.last_epoch() as usize,
+            total_steps: self.total_steps,
+            trainable: self.trainer.step.trainable(),
+            resumed,
+        };
+        let mut callbacks = self.trainer.callbacks.iter_mut();
+        callbacks.try_for_each(|callback| callback.on_train_begin(&plan))
+    }
+
+    fn all_epochs(&mut self) -> Result<(), TrainError> {
+        while !self.complete() {
+            let flow = self.steps()?;
+            self.end_epoch(flow)?;
+        }
+        Ok(())
+    }
+
+    fn complete(&self) -> bool {
+        let State { position, step, .. } = &self.state;
+        // In mid-epoch the evaluation at its end is still to come.
+        let limit = position.batch == 0 && self.limit_reached(*step);
+        self.state.stopped || position.epoch >= self.last_epoch() || limit
+    }
+
+    fn last_epoch(&self) -> u64 {
+        (self.trainer.config.first_epoch + self.trainer.config.epochs) as u64
+    }
+
+    fn limit_reached(&self, step: usize) -> bool {
+        self.trainer.config.max_steps.is_some_and(|max| step >= max)
+    }
+
+    /// The steps of an epoch, from where it stands.
+    fn steps(&mut self) -> Result<Flow, TrainError> {
+        let begun = Instant::now();
+        let position = self.state.position;
+        let overfit = self.trainer.config.overfit_batches.is_some();
+        let stream = self.train.batches(Position {
+            epoch: if overfit { 0 } else { position.epoch },
+            ..position
+        })?;
+        let mut feed = Feed::new(stream, self.trainer.config.train_limit());
+        self.state.totals.seconds += begun.elapsed().as_secs_f64();
+        let mut flow = Flow::Continue;
+        while feed.has_next() && flow == Flow::Continue && !self.limit_reached(self.state.step) {
+            flow = self.one_step(&mut feed)?;
+            if flow == Flow::Interrupt {
+                return Err(self.interrupted()?);
             }
         }
-        let seconds = start.elapsed().as_secs_f64();
-        Ok(Epoch {
-            epoch: epoch + 1,
-            step: self.optimizer.steps(),
-            train_loss: totals.loss.compute(),
-            train_accuracy: totals.accuracy.compute(),
-            eval_loss: f64::NAN,
-            eval_accuracy: f64::NAN,
-            learning_rate: self.optimizer.lr(),
-            train_seconds: seconds,
-            train_samples_per_second: totals.loss.weight() / seconds,
-        })
+        Ok(flow)
     }
 
-    fn accumulate(
-        &mut self,
-        epoch: usize,
-        (inputs, labels): &Batch,
-        window: &mut Window,
-        totals: &mut Totals,
-    ) -> Result<(), TrainError> {
-        // Every batch of every epoch has streams of its own.
-        let position = (epoch as u64) << 32 | totals.batches;
-        let _streams = RngScope::new(self.config.seed, position);
-        let inputs = inputs.to_device(&self.device)?;
-        let labels = labels.to_device(&self.device)?;
-        let _tape = Tape::new();
-        let logits = self.model.forward_t(&inputs, true)?;
-        let loss = sum(&(self.loss)(&logits, &labels)?)?;
-        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        self.require_finite(value, epoch)?;
-        self.add_gradients(backward(&loss)?, window)?;
-        let samples = labels.elem_count();
-        window.loss += value;
-        window.samples += samples;
-        window.batches += 1;
-        totals.batches += 1;
-        totals.loss.update(value / samples as f64, samples as f64);
-        totals.accuracy.update(&logits.detach(), &labels)?;
-        Ok(())
-    }
-
-    fn require_finite(&self, loss: f64, epoch: usize) -> Result<(), TrainError> {
-        match loss.is_finite() {
-            true => Ok(()),
-            false => Err(TrainError::NonFiniteLoss {
-                loss,
-                epoch: epoch + 1,
-                step: self.optimizer.steps() + 1,
-                lr: self.optimizer.lr(),
-            }),
-        }
-    }
-
-    fn add_gradients(&self, mut grads: GradStore, window: &mut Window) -> CandleResult<()> {
-        if self.config.gradient_accumulation_steps == 1 {
-            window.grads = grads;
-            return Ok(());
-        }
-        for (_, var) in self.optimizer.parameters() {
-            // Detached: a gradient may hold the graph, and with it the activations, of its batch.
-            let Some(new) = grads.remove(var).map(|g| g.detach()) else {
-                continue;
-            };
-            let sum = match window.grads.remove(var) {
-                Some(old) => (old + new)?.detach(),
-                None => new,
-            };
-            window.grads.insert(var, sum);
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, epoch: usize, window: Window) -> Result<Flow, TrainError> {
-        let lr = self.base_lr * self.schedule.at(self.optimizer.steps());
-        self.optimizer.set_lr(lr);
-        let samples = window.samples;
-        self.optimizer
-            .step_scaled(&window.grads, 1. / samples as f64)?;
+    fn one_step(&mut self, feed: &mut Feed<'_, B>) -> Result<Flow, TrainError> {
+        let begun = Instant::now();
+        let epoch = self.state.position.epoch;
+        let batches = self.trainer.config.gradient_accumulation_steps;
+        let mut window = feed.by_ref().take(batches).map(|batch| {
+            let (at, batch) = batch?;
+            Ok((Position { epoch, ..at }, batch))
+        });
+        let report = self.trainer.step.step(&mut window)?;
+        self.state.step += 1;
+        self.state.position.batch = feed.next_position().batch;
+        self.state.totals.add(&report);
+        self.state.totals.seconds += begun.elapsed().as_secs_f64();
         let step = Step {
-            epoch: epoch + 1,
-            step: self.optimizer.steps(),
-            loss: window.loss / samples as f64,
-            lr,
-            samples,
-            grad_norm: self.optimizer.grad_norm(),
+            epoch: epoch as usize + 1,
+            step: self.state.step,
+            loss: report.loss,
+            lr: report.lr,
+            samples: report.samples,
+            grad_norm: report.grad_norm,
         };
-        self.tell(|callback| callback.on_step_end(&step))
+        let mut flow = self.tell(|callback| callback.on_step_end(&step))?;
+        if self.trainer.config.eval_every.after_step(self.state.step) {
+            flow = stronger(flow, self.evaluate()?);
+        }
+        let due = |options: &CheckpointOptions| options.every.after_step(self.state.step);
+        if flow == Flow::Continue && self.trainer.checkpoints.as_ref().is_some_and(due) {
+            self.checkpoint()?;
+        }
+        Ok(flow)
+    }
+
+    fn end_epoch(&mut self, flow: Flow) -> Result<(), TrainError> {
+        let epochs = self.state.position.epoch as usize + 1 - self.trainer.config.first_epoch;
+        let ends = flow == Flow::Stop
+            || self.state.position.epoch + 1 >= self.last_epoch()
+            || self.limit_reached(self.state.step);
+        let due = ends || self.trainer.config.eval_every.after_epoch(epochs);
+        let (mut flow, mut found) = (flow, None);
+        if due {
+            if self.state.evaluated_step != Some(self.state.step) {
+                flow = stronger(flow, self.evaluate()?);
+            }
+            found = Some(self.state.evaluated.0.clone());
+        }
+        let epoch = self.state.end_epoch(found);
+        flow = stronger(flow, self.tell(|callback| callback.on_epoch_end(&epoch))?);
+        self.state.stopped = flow == Flow::Stop;
+        if flow == Flow::Interrupt {
+            return Err(self.interrupted()?);
+        }
+        let due = |options: &CheckpointOptions| options.every.after_epoch(epochs);
+        if self.complete() || self.trainer.checkpoints.as_ref().is_some_and(due) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<History, TrainError> {
+        self.finish_writing()?;
+        let mut callbacks = self.trainer.callbacks.iter_mut();
+        callbacks.try_for_each(|callback| callback.on_train_end())?;
+        Ok(self.state.history)
+    }
+
+    fn evaluate(&mut self) -> Result<Flow, TrainError> {
+        let found = self.found(self.trainer.config.limit_eval_batches)?;
+        let metrics: BTreeMap<_, _> = found
+            .into_iter()
+            .map(|(name, value)| (format!("eval_{name}"), value))
+            .collect();
+        self.state.evaluated = Values(metrics.clone());
+        self.state.evaluated_step = Some(self.state.step);
+        let evaluated = Evaluated {
+            epoch: self.state.position.epoch as usize + 1,
+            step: self.state.step,
+            metrics,
+        };
+        self.tell(|callback| callback.on_evaluation(&evaluated))
+    }
+
+    fn found(&mut self, limit: Option<usize>) -> Result<BTreeMap<String, f64>, TrainError> {
+        let batches = self.eval.batches(Position::default())?;
+        let mut batches = batches.take(limit.unwrap_or(usize::MAX));
+        self.trainer.step.evaluate(&mut batches)
     }
 
     /// Every callback hears, also when an earlier one has said stop.
@@ -337,11 +370,114 @@ impl<'a> Trainer<'a> {
         mut event: impl FnMut(&mut dyn Callback) -> Result<Flow, TrainError>,
     ) -> Result<Flow, TrainError> {
         let mut answer = Flow::Continue;
-        for callback in &mut self.callbacks {
-            if event(callback.as_mut())? == Flow::Stop {
-                answer = Flow::Stop;
+        for callback in &mut self.trainer.callbacks {
+            match event(callback.as_mut())? {
+                Flow::ScaleLr(factor) => self.trainer.step.scale_lr(factor),
+                flow => answer = stronger(answer, flow),
             }
         }
         Ok(answer)
     }
+
+    fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        let mut parts = self.trainer.step.state()?;
+        parts.insert(LOOP.to_string(), Part::values(&self.state)?);
+        for callback in &self.trainer.callbacks {
+            let Some((name, part)) = callback.state()? else {
+                continue;
+            };
+            if parts.insert(name.clone(), part).is_some() {
+                return Err(TrainError::DuplicateState { name });
+            }
+        }
+        Ok(Snapshot {
+            step: self.state.step,
+            metrics: self.state.evaluated.0.clone(),
+            parts,
+        })
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        let snapshot = self.snapshot()?;
+        let before = match &mut self.writer {
+            Some(writer) => writer.save(&snapshot)?,
+            None => None,
+        };
+        self.announce(before).map(drop)
+    }
+
+    fn finish_writing(&mut self) -> Result<Option<PathBuf>, TrainError> {
+        let written = match &mut self.writer {
+            Some(writer) => writer.finish()?,
+            None => None,
+        };
+        self.announce(written)
+    }
+
+    fn announce(&mut self, written: Option<PathBuf>) -> Result<Option<PathBuf>, TrainError> {
+        if let Some(path) = &written {
+            let mut callbacks = self.trainer.callbacks.iter_mut();
+            callbacks.try_for_each(|callback| callback.on_checkpoint(path))?;
+        }
+        Ok(written)
+    }
+
+    /// What to end with when a callback has asked for an end at once.
+    fn interrupted(&mut self) -> Result<TrainError, TrainError> {
+        self.checkpoint()?;
+        Ok(TrainError::Interrupted {
+            step: self.state.step,
+            checkpoint: self.finish_writing()?,
+        })
+    }
+
+    /// Loads what the options ask for and gives its step.
+    fn resume(&mut self) -> Result<Option<usize>, TrainError> {
+        let Some(options) = &self.trainer.checkpoints else {
+            return Ok(None);
+        };
+        let Some(snapshot) = snapshot_to_resume(options)? else {
+            return Ok(None);
+        };
+        self.trainer.step.load_state(&snapshot)?;
+        self.state = snapshot.part(LOOP)?.read(LOOP)?;
+        for callback in &mut self.trainer.callbacks {
+            if let Some((name, _)) = callback.state()? {
+                callback.load_state(snapshot.part(&name)?)?;
+            }
+        }
+        Ok(Some(self.state.step))
+    }
+}
+
+fn snapshot_to_resume(options: &CheckpointOptions) -> Result<Option<Snapshot>, TrainError> {
+    let checkpoints = Checkpoints::create(&options.folder, options.keep.clone())?;
+    let (_, snapshot) = match (&options.resume, &options.keep.best) {
+        (Resume::Never, _) => return Ok(None),
+        (Resume::IfAny, _) if checkpoints.list()?.is_empty() => return Ok(None),
+        (Resume::IfAny | Resume::Latest, _) => checkpoints.latest()?,
+        (Resume::Path(path), _) => Checkpoints::load(path)?,
+        (Resume::Best, Some((metric, goal))) => checkpoints.best(metric, *goal)?,
+        (Resume::Best, None) => {
+            return Err(CheckpointError::NoMetric {
+                folder: options.folder.clone(),
+                metric: "keep.best".to_string(),
+            }
+            .into());
+        }
+    };
+    Ok(Some(snapshot))
+}
+
+/// The answer that ends the run sooner.
+fn stronger(a: Flow, b: Flow) -> Flow {
+    let rank = |flow| match flow {
+        Flow::Continue | Flow::ScaleLr(_) => 0,
+        Flow::Stop => 1,
+        Flow::Interrupt => 2,
+    };
+    if rank(b) > rank(a) { b } else { a }
 }

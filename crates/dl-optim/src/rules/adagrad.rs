@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::require_not_negative;
-use crate::{Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
 
 /// Adagrad: steps divided by the root of all squared gradients so far (Duchi et al., 2011).
 ///
@@ -57,17 +57,13 @@ impl Default for Adagrad {
 }
 
 impl Rule for Adagrad {
-    fn name(&self) -> &'static str {
-        "adagrad"
-    }
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-    fn maximize(&self) -> bool {
-        self.maximize
+    fn basics(&self) -> Basics {
+        Basics {
+            name: "adagrad",
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            maximize: self.maximize,
+        }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
         vec![Slot {
@@ -82,9 +78,6 @@ impl Rule for Adagrad {
         require_not_negative("adagrad", "weight_decay", self.weight_decay)?;
         require_not_negative("adagrad", "initial_accumulator_value", initial)?;
         require_not_negative("adagrad", "eps", self.eps)
-    }
-    fn options(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let rate = at.lr / (1.0 + (at.step - 1) as f64 * self.lr_decay);

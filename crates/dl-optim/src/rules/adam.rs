@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
 
 /// How weight decay acts.
 ///
@@ -25,6 +25,15 @@ impl WeightDecay {
     pub fn amount(self) -> f64 {
         match self {
             Self::L2(amount) | Self::Decoupled(amount) => amount,
+        }
+    }
+
+    /// What θ is multiplied by and what share of it is added to the gradient, where the rate is `lr`
+    /// and λ is `amount`.
+    pub(super) fn split(self, lr: f64, amount: f64) -> (f64, f64) {
+        match self {
+            Self::L2(_) => (1.0, amount),
+            Self::Decoupled(_) => (1.0 - lr * amount, 0.0),
         }
     }
 }
@@ -96,10 +105,7 @@ impl Adam {
 
     fn now(&self, at: &Update<'_>) -> Now {
         let (beta1, beta2) = self.betas;
-        let (shrunk, l2) = match self.weight_decay {
-            WeightDecay::L2(_) => (1.0, at.weight_decay),
-            WeightDecay::Decoupled(_) => (1.0 - at.lr * at.weight_decay, 0.0),
-        };
+        let (shrunk, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         Now {
             shrunk,
             l2,
@@ -113,17 +119,13 @@ impl Adam {
 }
 
 impl Rule for Adam {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay.amount()
-    }
-    fn maximize(&self) -> bool {
-        self.maximize
+    fn basics(&self) -> Basics {
+        Basics {
+            name: "adam",
+            lr: self.lr,
+            weight_decay: self.weight_decay.amount(),
+            maximize: self.maximize,
+        }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
         let names: &[_] = match self.amsgrad {
@@ -134,9 +136,6 @@ impl Rule for Adam {
     }
     fn validate(&self) -> Result<()> {
         self.validate_as("adam")
-    }
-    fn options(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = self.now(&at);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Adam, WeightDecay};
-use crate::{Result, Rule, Slot, Update};
+use crate::{Basics, Result, Rule, Slot, Update};
 
 /// Adam with decoupled weight decay, on by default (Loshchilov and Hutter, 2019).
 ///
@@ -86,26 +86,19 @@ impl AdamW {
 }
 
 impl Rule for AdamW {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-    fn maximize(&self) -> bool {
-        self.maximize
+    fn basics(&self) -> Basics {
+        Basics {
+            name: "adamw",
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            maximize: self.maximize,
+        }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
         self.adam().slots(shape)
     }
     fn validate(&self) -> Result<()> {
         self.adam().validate_as("adamw")
-    }
-    fn options(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         self.adam().update(at)

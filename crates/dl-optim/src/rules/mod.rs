@@ -1,15 +1,39 @@
 //! The rules, one file each, and the list of them by name.
 
+mod adadelta;
+mod adafactor;
 mod adagrad;
 mod adam;
+mod adamax;
 mod adamw;
+mod asgd;
+mod lion;
+mod momentum;
+mod muon;
+mod nadam;
 mod named;
+mod radam;
 mod rmsprop;
+mod rprop;
 mod sgd;
+mod sign_sgd;
+mod sparse_adam;
 
+pub use adadelta::Adadelta;
+pub use adafactor::Adafactor;
 pub use adagrad::Adagrad;
 pub use adam::{Adam, WeightDecay};
+pub use adamax::Adamax;
 pub use adamw::AdamW;
+pub use asgd::Asgd;
+pub use lion::Lion;
+pub use momentum::Momentum;
+pub use muon::{AdjustLr, Muon};
+pub use nadam::NAdam;
 pub use named::{RULES, rule_named};
+pub use radam::RAdam;
 pub use rmsprop::RmsProp;
+pub use rprop::Rprop;
 pub use sgd::Sgd;
+pub use sign_sgd::SignSgd;
+pub use sparse_adam::SparseAdam;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::require_not_negative;
-use crate::{Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
 
 /// RMSProp: steps divided by the running size of the gradient (Tieleman and Hinton, 2012).
 ///
@@ -64,17 +64,13 @@ impl Default for RmsProp {
 }
 
 impl Rule for RmsProp {
-    fn name(&self) -> &'static str {
-        "rmsprop"
-    }
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-    fn maximize(&self) -> bool {
-        self.maximize
+    fn basics(&self) -> Basics {
+        Basics {
+            name: "rmsprop",
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            maximize: self.maximize,
+        }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
         let momentum = (self.momentum > 0.0).then_some("momentum_buffer");
@@ -92,9 +88,6 @@ impl Rule for RmsProp {
         require_not_negative("rmsprop", "eps", self.eps)?;
         require_not_negative("rmsprop", "weight_decay", self.weight_decay)?;
         require_not_negative("rmsprop", "momentum", self.momentum)
-    }
-    fn options(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let (lr, weight_decay) = (at.lr, at.weight_decay);

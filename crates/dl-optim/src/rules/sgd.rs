@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require, require_not_negative};
-use crate::{Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
 
 /// Stochastic gradient descent, plain or with momentum (Polyak, 1964; Sutskever et al., 2013).
 ///
@@ -59,17 +59,13 @@ impl Default for Sgd {
 }
 
 impl Rule for Sgd {
-    fn name(&self) -> &'static str {
-        "sgd"
-    }
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-    fn maximize(&self) -> bool {
-        self.maximize
+    fn basics(&self) -> Basics {
+        Basics {
+            name: "sgd",
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            maximize: self.maximize,
+        }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
         let velocity = (self.momentum != 0.0).then(|| Slot::like("momentum_buffer", shape));
@@ -102,9 +98,6 @@ impl Rule for Sgd {
             wanted,
             self.dampening,
         )
-    }
-    fn options(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let first = at.step == 1;

@@ -5,10 +5,11 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Schedule;
+use super::{InverseSqrt, Ramp, Schedule, WarmupStableDecay};
 use crate::{Error, Result};
 
-/// Every name that [`HuggingFace::named`] takes.
+/// Every name that [`HuggingFace::named`] takes: those that follow the step alone.
+/// [`LrScheduler`](crate::LrScheduler) knows the two others as well.
 pub const HUGGING_FACE_NAMES: &[&str] = &[
     "linear",
     "cosine",
@@ -18,6 +19,8 @@ pub const HUGGING_FACE_NAMES: &[&str] = &[
     "constant_with_warmup",
     "inverse_sqrt",
     "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
 ];
 
 /// What a Hugging Face schedule does after its warm-up.
@@ -47,6 +50,10 @@ pub enum HuggingFaceName {
     InverseSqrt,
     /// As cosine, but to `end_factor`.
     CosineWithMinLr,
+    /// As that, but one step ahead: the first step has a rate already.
+    CosineWarmupWithMinLr,
+    /// Stays, and falls to `end_factor` over the last `decay_steps`.
+    WarmupStableDecay,
 }
 
 /// A schedule of Hugging Face's trainer (`--lr_scheduler_type`): a straight warm-up from 0, then what
@@ -77,12 +84,25 @@ pub struct HuggingFace {
     /// The power of the polynomial, `> 0`. Default 1.
     #[serde(default = "one")]
     pub power: f64,
-    /// Where the polynomial and `cosine_with_min_lr` (its `min_lr_rate`) end, in `[0, 1]`. Default 0.
+    /// Where the polynomial, the cosines with a least rate (`min_lr_rate`) and
+    /// `warmup_stable_decay` (`min_lr_ratio`) end, in `[0, 1]`. Default 0.
     #[serde(default)]
     pub end_factor: f64,
     /// What the inverse root measures steps by. Default: `warmup_steps`, or 10,000 without warm-up.
     #[serde(default)]
     pub timescale: Option<usize>,
+    /// Where the warm-up of `cosine_warmup_with_min_lr` begins. Default 1 / `warmup_steps`.
+    #[serde(default)]
+    pub warmup_lr_rate: Option<f64>,
+    /// Steps of the fall of `warmup_stable_decay`. Default: a tenth of all; `transformers` has none.
+    #[serde(default)]
+    pub decay_steps: Option<usize>,
+    /// How `warmup_stable_decay` rises. Default linear.
+    #[serde(default)]
+    pub warmup_type: Option<Ramp>,
+    /// How `warmup_stable_decay` falls. Default cosine.
+    #[serde(default)]
+    pub decay_type: Option<Ramp>,
 }
 
 fn one() -> f64 {
@@ -109,6 +129,10 @@ impl HuggingFace {
             power,
             end_factor,
             timescale,
+            warmup_lr_rate: None,
+            decay_steps: None,
+            warmup_type: None,
+            decay_type: None,
         })
     }
 
@@ -130,36 +154,64 @@ impl HuggingFace {
         (1.0 - self.end_factor) * left + self.end_factor
     }
 
-    fn inverse_sqrt(&self, step: usize) -> f64 {
-        let by_warmup = if self.warmup_steps == 0 {
-            10_000
-        } else {
-            self.warmup_steps
-        };
-        let timescale = self.timescale.unwrap_or(by_warmup).max(1) as f64;
-        let shifted = step as f64 + timescale - self.warmup_steps as f64;
-        1.0 / (shifted / timescale).sqrt()
+    fn cosine_warmup_with_min_lr(&self, step: usize) -> f64 {
+        let warmup = self.warmup_steps as f64;
+        if step < self.warmup_steps {
+            return match self.warmup_lr_rate {
+                None => (step as f64 + 1.0) / warmup,
+                Some(from) => from + (1.0 - from) * step as f64 / (warmup - 1.0).max(1.0),
+            };
+        }
+        let rest = (self.total_steps as f64 - warmup).max(1.0);
+        self.down_to_end((step as f64 - warmup + 1.0) / rest)
+    }
+
+    fn down_to_end(&self, progress: f64) -> f64 {
+        self.cosine(progress) * (1.0 - self.end_factor) + self.end_factor
+    }
+
+    fn warmup_stable_decay(&self) -> WarmupStableDecay {
+        let after = self.total_steps.saturating_sub(self.warmup_steps);
+        let decay = self.decay_steps.unwrap_or(self.total_steps / 10);
+        let plain = WarmupStableDecay::new(self.warmup_steps, after.saturating_sub(decay), decay);
+        WarmupStableDecay {
+            warmup_type: self.warmup_type.unwrap_or(plain.warmup_type),
+            decay_type: self.decay_type.unwrap_or(plain.decay_type),
+            min_factor: self.end_factor,
+            num_cycles: self.num_cycles.unwrap_or(plain.num_cycles),
+            ..plain
+        }
+    }
+
+    fn inverse_sqrt(&self) -> InverseSqrt {
+        InverseSqrt {
+            warmup_steps: self.warmup_steps,
+            timescale: self.timescale,
+        }
     }
 }
 
 impl Schedule for HuggingFace {
     fn at(&self, step: usize) -> f64 {
-        let warm = step >= self.warmup_steps;
-        if !warm && self.name != HuggingFaceName::Constant {
-            return step as f64 / self.warmup_steps as f64;
+        match self.name {
+            HuggingFaceName::Constant => return 1.0,
+            HuggingFaceName::CosineWarmupWithMinLr => {
+                return self.cosine_warmup_with_min_lr(step).max(0.0);
+            }
+            HuggingFaceName::WarmupStableDecay => return self.warmup_stable_decay().at(step),
+            _ if step < self.warmup_steps => return step as f64 / self.warmup_steps as f64,
+            _ => {}
         }
         let rest = self.total_steps.saturating_sub(self.warmup_steps).max(1);
-        let progress = step.saturating_sub(self.warmup_steps) as f64 / rest as f64;
+        let progress = (step - self.warmup_steps) as f64 / rest as f64;
         match self.name {
             HuggingFaceName::Linear => (1.0 - progress).max(0.0),
             HuggingFaceName::Cosine => self.cosine(progress).max(0.0),
             HuggingFaceName::CosineWithRestarts => self.cosine_with_restarts(progress).max(0.0),
             HuggingFaceName::Polynomial => self.polynomial(progress),
-            HuggingFaceName::Constant | HuggingFaceName::ConstantWithWarmup => 1.0,
-            HuggingFaceName::InverseSqrt => self.inverse_sqrt(step),
-            HuggingFaceName::CosineWithMinLr => {
-                self.cosine(progress) * (1.0 - self.end_factor) + self.end_factor
-            }
+            HuggingFaceName::InverseSqrt => self.inverse_sqrt().at(step),
+            HuggingFaceName::CosineWithMinLr => self.down_to_end(progress).max(0.0),
+            _ => 1.0,
         }
     }
 }

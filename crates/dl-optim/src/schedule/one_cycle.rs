@@ -24,7 +24,7 @@ pub enum Anneal {
 /// The rate rises to the base rate and then falls far below where it began; PyTorch's `OneCycleLR`.
 ///
 /// The base rate is PyTorch's `max_lr`. After the last step, where PyTorch fails, the rate stays.
-/// Momentum is not cycled.
+/// Momentum goes the other way: [`OneCycle::momentum`].
 ///
 /// Source: L. Smith, N. Topin, 2018, Super-Convergence: Very Fast Training of Neural Networks Using
 /// Large Learning Rates.
@@ -56,6 +56,12 @@ pub struct OneCycle {
     /// Falls as fast as it rose to where it began, then on to the last factor. Default `false`.
     #[serde(default)]
     pub three_phase: bool,
+    /// The momentum where the rate is highest. Default 0.85.
+    #[serde(default = "OneCycle::base_momentum")]
+    pub base_momentum: f64,
+    /// The momentum at both ends. Default 0.95.
+    #[serde(default = "OneCycle::max_momentum")]
+    pub max_momentum: f64,
 }
 
 impl OneCycle {
@@ -68,7 +74,16 @@ impl OneCycle {
             div_factor: Self::div_factor(),
             final_div_factor: Self::final_div_factor(),
             three_phase: false,
+            base_momentum: Self::base_momentum(),
+            max_momentum: Self::max_momentum(),
         }
+    }
+
+    /// The momentum at a step, against the rate, for
+    /// [`Optimizer::set_momentum`](crate::Optimizer::set_momentum).
+    pub fn momentum(&self, step: usize) -> f64 {
+        let (low, high) = (self.base_momentum, self.max_momentum);
+        self.along([high, low, high, high], step)
     }
 
     fn pct_start() -> f64 {
@@ -83,17 +98,36 @@ impl OneCycle {
         1e4
     }
 
-    /// The steps at which the phases end, and the factors there.
-    fn phases(&self) -> [(f64, f64); 3] {
-        let first = 1.0 / self.div_factor;
-        let last = first / self.final_div_factor;
+    fn base_momentum() -> f64 {
+        0.85
+    }
+
+    fn max_momentum() -> f64 {
+        0.95
+    }
+
+    /// The steps at which the phases end.
+    fn ends(&self) -> [f64; 3] {
         let total = self.total_steps as f64;
         let top = self.pct_start * total - 1.0;
         let back = 2.0 * self.pct_start * total - 2.0;
         match self.three_phase {
-            true => [(top, 1.0), (back, first), (total - 1.0, last)],
-            false => [(top, 1.0), (total - 1.0, last), (total - 1.0, last)],
+            true => [top, back, total - 1.0],
+            false => [top, total - 1.0, total - 1.0],
         }
+    }
+
+    /// The value at a step, from those at the start and at the ends of the phases.
+    fn along(&self, levels: [f64; 4], step: usize) -> f64 {
+        let mut begin = 0.0;
+        for (end, pair) in self.ends().into_iter().zip(levels.windows(2)) {
+            if (step as f64) <= end {
+                let share = (step as f64 - begin) / (end - begin).max(1e-300);
+                return self.between(pair[0], pair[1], share);
+            }
+            begin = end;
+        }
+        levels[3]
     }
 
     fn between(&self, from: f64, to: f64, share: f64) -> f64 {
@@ -106,13 +140,11 @@ impl OneCycle {
 
 impl Schedule for OneCycle {
     fn at(&self, step: usize) -> f64 {
-        let (mut begin, mut from) = (0.0, 1.0 / self.div_factor);
-        for (end, to) in self.phases() {
-            if (step as f64) <= end {
-                return self.between(from, to, (step as f64 - begin) / (end - begin).max(1e-300));
-            }
-            (begin, from) = (end, to);
+        let first = 1.0 / self.div_factor;
+        let last = first / self.final_div_factor;
+        match self.three_phase {
+            true => self.along([first, 1.0, first, last], step),
+            false => self.along([first, 1.0, last, last], step),
         }
-        from
     }
 }

@@ -3,7 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::source::BLOCK;
-use super::{Element, Intake, Kernel, Source};
+use super::{Element, Intake, Kernel, Rows, Source};
 
 /// Elements that one thread takes at a time.
 const CHUNK: usize = 32 * 1024;
@@ -118,27 +118,38 @@ pub(crate) fn split(len: usize) -> Option<usize> {
     (chunks > 1).then_some(chunks / 2 * CHUNK)
 }
 
+/// The same, but between two rows where they have to stay whole.
+fn split_rows(len: usize, rows: Rows) -> Option<usize> {
+    let at = split(len)?;
+    match rows {
+        Rows::All => Some(at),
+        Rows::Touched(width) => Some(at.next_multiple_of(width.max(1))).filter(|at| *at < len),
+    }
+}
+
 /// Updates a span, in halves on two threads for as long as there is enough to do.
 pub(super) fn run<F: Element, const N: usize, K: Kernel<N>>(
     span: Span<'_, F, N>,
     source: &Source<'_, F>,
     intake: Intake,
+    rows: Rows,
     kernel: &K,
 ) where
     Lanes<N>: Sweep<N>,
 {
-    let Some(at) = split(span.theta.len()) else {
+    let Some(at) = split_rows(span.theta.len(), rows) else {
         return Arch::new().dispatch(Piece {
             span,
             source,
             intake,
+            rows,
             kernel,
         });
     };
     let (left, right) = span.split_at(at);
     rayon::join(
-        || run(left, source, intake, kernel),
-        || run(right, source, intake, kernel),
+        || run(left, source, intake, rows, kernel),
+        || run(right, source, intake, rows, kernel),
     );
 }
 
@@ -147,6 +158,7 @@ struct Piece<'a, F, const N: usize, K> {
     span: Span<'a, F, N>,
     source: &'a Source<'a, F>,
     intake: Intake,
+    rows: Rows,
     kernel: &'a K,
 }
 
@@ -166,7 +178,17 @@ where
         let formula = Taken::new(self.intake, *self.kernel);
         if let Some(all) = self.source.contiguous() {
             let gradient = &all[offset..offset + theta.len()];
-            return Lanes::<N>::sweep(formula, theta, gradient, slots);
+            let Rows::Touched(width) = self.rows else {
+                return Lanes::<N>::sweep(formula, theta, gradient, slots);
+            };
+            for start in (0..theta.len()).step_by(width.max(1)) {
+                let row = start..theta.len().min(start + width);
+                if is_touched(&gradient[row.clone()]) {
+                    let slots = slots.each_mut().map(|slot| &mut slot[row.clone()]);
+                    Lanes::<N>::sweep(formula, &mut theta[row.clone()], &gradient[row], slots);
+                }
+            }
+            return;
         }
         let mut buffer = [F::default(); BLOCK];
         let mut done = 0;
@@ -179,6 +201,14 @@ where
             done = at.end;
         }
     }
+}
+
+/// Whether a row has anything but zeros; read in blocks, so that the loop can use vectors.
+#[inline(always)]
+fn is_touched<F: Element>(row: &[F]) -> bool {
+    let zero = F::default();
+    let any = |block: &[F]| block.iter().fold(false, |any, g| any | (*g != zero));
+    row.chunks(64).any(any)
 }
 
 /// A kernel behind the intake. Held by value, so that the compiler sees that no store changes it.

@@ -17,7 +17,8 @@ pub use cpu::{Lanes, Sweep};
 pub(crate) use element::Element;
 pub(crate) use source::{BLOCK, Source};
 
-use crate::Real;
+use crate::real::Composed;
+use crate::{Path, Real};
 use cpu::Span;
 
 /// The formula of a rule for one element that has `N` slots.
@@ -62,6 +63,30 @@ pub(crate) fn can_sweep(theta: &Tensor) -> bool {
     theta.device().is_cpu() && matches!(theta.dtype(), DType::F32 | DType::F64)
 }
 
+/// `target` after one formula on it and `source`: itself, changed in place, where there is a loop for
+/// it. The target is contiguous and nobody else's.
+pub(crate) fn combine<K: Kernel<0>>(
+    target: Tensor,
+    source: &Tensor,
+    path: Path,
+    kernel: &K,
+) -> Result<Tensor> {
+    if path == Path::Fused && can_sweep(&target) {
+        sweep::<0, _>(&target, source, &[], Intake::UNCHANGED, Rows::All, kernel)?;
+        return Ok(target);
+    }
+    let [target, source] = [target, source.clone()].map(|x| Composed::new(Ok(x)));
+    kernel.apply(target, source, []).0.finish()
+}
+
+/// Which rows of a tensor an update reaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rows {
+    All,
+    /// Those of so many elements whose gradient is not all zero; the gradient is contiguous.
+    Touched(usize),
+}
+
 /// Updates `theta` and `slots` in place. All have one dtype and one shape; `theta` and the slots are
 /// contiguous, the gradient need not be.
 pub(crate) fn sweep<const N: usize, K: Kernel<N>>(
@@ -69,6 +94,7 @@ pub(crate) fn sweep<const N: usize, K: Kernel<N>>(
     gradient: &Tensor,
     slots: &[Tensor],
     intake: Intake,
+    rows: Rows,
     kernel: &K,
 ) -> Result<()>
 where
@@ -78,8 +104,14 @@ where
         bail!("the kernel needs {N} slots, got {}", slots.len());
     }
     match theta.dtype() {
-        DType::F64 => theta.inplace_op2(gradient, &Start::<f64, N, K>::new(slots, intake, kernel)),
-        _ => theta.inplace_op2(gradient, &Start::<f32, N, K>::new(slots, intake, kernel)),
+        DType::F64 => theta.inplace_op2(
+            gradient,
+            &Start::<f64, N, K>::new(slots, intake, rows, kernel),
+        ),
+        _ => theta.inplace_op2(
+            gradient,
+            &Start::<f32, N, K>::new(slots, intake, rows, kernel),
+        ),
     }
 }
 
@@ -87,15 +119,17 @@ where
 struct Start<'a, F, const N: usize, K> {
     slots: &'a [Tensor],
     intake: Intake,
+    rows: Rows,
     kernel: &'a K,
     element: std::marker::PhantomData<F>,
 }
 
 impl<'a, F, const N: usize, K> Start<'a, F, N, K> {
-    fn new(slots: &'a [Tensor], intake: Intake, kernel: &'a K) -> Self {
+    fn new(slots: &'a [Tensor], intake: Intake, rows: Rows, kernel: &'a K) -> Self {
         Self {
             slots,
             intake,
+            rows,
             kernel,
             element: std::marker::PhantomData,
         }
@@ -150,7 +184,13 @@ where
             offset: 0,
             slots: opened,
         };
-        cpu::run(span, source, start.intake, start.kernel);
+        let Start {
+            intake,
+            rows,
+            kernel,
+            ..
+        } = *start;
+        cpu::run(span, source, intake, rows, kernel);
         return Ok(());
     };
     let held = Cell::new(Some((theta, opened)));

@@ -1,7 +1,7 @@
 //! The list of rules and options, and the parameters and gradients that the fixtures were made with.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -18,13 +18,14 @@ pub struct Fixture {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    pub torch: String,
+    pub versions: BTreeMap<String, String>,
     pub shapes: BTreeMap<String, Vec<usize>>,
     pub kept: Vec<usize>,
     pub cases: Vec<Case>,
 }
 
-/// A rule with options, and the slots that torch keeps for it.
+/// A rule with options, the slots that torch keeps for it, and how near ours has to come, by type,
+/// where that is not the usual.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -32,6 +33,11 @@ pub struct Case {
     pub rule: String,
     pub options: serde_json::Value,
     pub slots: Vec<String>,
+    #[serde(default)]
+    pub tolerances: BTreeMap<String, f64>,
+    /// Those of its family.
+    #[serde(skip)]
+    pub shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Case {
@@ -46,12 +52,32 @@ pub fn path(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// All families in one; the shapes are those of the first.
 pub fn fixture() -> Fixture {
-    let bytes = std::fs::read(path("optimizers.safetensors")).unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(path("rules"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let families = files.iter().map(|file| family(file));
+    let join = |mut all: Fixture, one: Fixture| {
+        assert_eq!(all.about.kept, one.about.kept);
+        all.about.cases.extend(one.about.cases);
+        all.tensors.extend(one.tensors);
+        all
+    };
+    families.reduce(join).unwrap()
+}
+
+fn family(file: &Path) -> Fixture {
+    let bytes = std::fs::read(file).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let about = &metadata.metadata().as_ref().unwrap()["about"];
-    let about: About = serde_json::from_str(about).unwrap();
-    assert!(!about.torch.is_empty());
+    let mut about: About = serde_json::from_str(about).unwrap();
+    for case in &mut about.cases {
+        case.shapes = about.shapes.clone();
+    }
+    assert!(about.versions.contains_key("torch"));
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
     Fixture { about, tensors }
 }

@@ -1,12 +1,20 @@
 //! What the whole crate promises, checked over every rule from one list.
 #![allow(clippy::unwrap_used)]
 
+mod accumulation;
 mod averaging;
 mod cases;
 mod clipping;
 mod driver;
+mod functions;
 mod fused;
 mod groups;
+mod lbfgs;
+mod non_finite;
 mod parity;
+mod precision;
+mod properties;
 mod resume;
 mod schedules;
+mod torch_state;
+mod wrappers;

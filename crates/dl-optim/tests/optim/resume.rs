@@ -29,7 +29,7 @@ fn resumes(dtype: DType, path: Path) {
     let fixture = fixture();
     for case in &fixture.about.cases {
         let (_folder, file) = file();
-        let params = params(&fixture.about.shapes, dtype);
+        let params = params(&case.shapes, dtype);
         let mut whole = optimizer(&params, case.rule()).path(path);
         let mut resumed = None;
         for step in 1..=7 {

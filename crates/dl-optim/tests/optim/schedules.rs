@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use dl_optim::{
-    Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Exponential, HUGGING_FACE_NAMES,
-    HuggingFace, Lambda, Linear, MultiStep, OneCycle, Polynomial, Product, Schedule, Sequence,
-    Step, Warmup,
+    Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,
+    Greedy, GreedyConfig, HUGGING_FACE_NAMES, HuggingFace, InverseSqrt, LR_SCHEDULER_NAMES, Lambda,
+    Linear, LrScheduler, MultiStep, Noam, OneCycle, PlateauConfig, Polynomial, Product,
+    ReduceOnPlateau, Schedule, Sequence, Step, SwaAnneal, Warmup, WarmupStableDecay,
 };
 use serde::Deserialize;
 
@@ -15,7 +16,18 @@ use crate::cases::{assert_close, path};
 struct Fixture {
     about: BTreeMap<String, String>,
     torch: BTreeMap<String, Vec<f64>>,
+    closed: BTreeMap<String, Vec<f64>>,
+    momentum: BTreeMap<String, Vec<f64>>,
     hugging_face: Vec<Named>,
+    metrics: Vec<f64>,
+    plateau: Vec<Adaptive>,
+    greedy: Vec<Adaptive>,
+}
+
+#[derive(Deserialize)]
+struct Adaptive {
+    options: serde_json::Value,
+    rates: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -71,20 +83,15 @@ fn ours(name: &str) -> Box<dyn Schedule> {
             t_mult: 2,
             min_factor: 0.05,
         }),
-        "one_cycle" => Box::new(OneCycle::over(41)),
-        "one_cycle_linear" => {
-            let (pct_start, anneal_strategy) = (0.25, Anneal::Linear);
-            Box::new(OneCycle {
-                pct_start,
-                anneal_strategy,
-                ..OneCycle::over(41)
-            })
-        }
-        "one_cycle_three" => Box::new(OneCycle {
-            three_phase: true,
-            div_factor: 10.0,
-            ..OneCycle::over(41)
+        "one_cycle" | "one_cycle_linear" | "one_cycle_three" => Box::new(one_cycle(name)),
+        "cyclic" | "cyclic_uneven" | "cyclic_exp" => Box::new(cyclic(name)),
+        "noam" => Box::new(Noam {
+            model_dim: 64,
+            warmup_steps: 8,
         }),
+        "swa_anneal" => Box::new(swa_anneal(10, Anneal::Cos)),
+        "swa_anneal_linear" => Box::new(swa_anneal(4, Anneal::Linear)),
+        "swa_anneal_none" => Box::new(swa_anneal(0, Anneal::Cos)),
         "warmup" => Box::new(Warmup {
             steps: 5,
             start_factor: 0.1,
@@ -97,6 +104,46 @@ fn ours(name: &str) -> Box<dyn Schedule> {
         ])),
         "lambda" => Box::new(Lambda(|step| 1.0 / (1 + step) as f64)),
         _ => unreachable!("{name}"),
+    }
+}
+
+fn one_cycle(name: &str) -> OneCycle {
+    let plain = OneCycle::over(41);
+    match name {
+        "one_cycle" => plain,
+        "one_cycle_linear" => OneCycle {
+            pct_start: 0.25,
+            anneal_strategy: Anneal::Linear,
+            ..plain
+        },
+        _ => OneCycle {
+            three_phase: true,
+            div_factor: 10.0,
+            ..plain
+        },
+    }
+}
+
+fn cyclic(name: &str) -> Cyclic {
+    let (min_factor, step_size_up, step_size_down, mode) = match name {
+        "cyclic" => (0.1, 7, None, CyclicMode::Triangular),
+        "cyclic_uneven" => (0.25, 3, Some(8), CyclicMode::Triangular2),
+        _ => (0.1, 5, None, CyclicMode::ExpRange { gamma: 0.97 }),
+    };
+    Cyclic {
+        min_factor,
+        step_size_up,
+        step_size_down,
+        mode,
+        ..Cyclic::default()
+    }
+}
+
+fn swa_anneal(anneal_steps: usize, anneal_strategy: Anneal) -> SwaAnneal {
+    SwaAnneal {
+        swa_factor: 0.05,
+        anneal_steps,
+        anneal_strategy,
     }
 }
 
@@ -120,10 +167,107 @@ fn sequence() -> Sequence {
 fn every_schedule_follows_torch() {
     let fixture = fixture();
     assert!(fixture.about.contains_key("torch"));
-    assert_eq!(fixture.torch.len(), 17);
+    assert_eq!(fixture.torch.len(), 24);
     for (name, want) in fixture.torch {
         assert_close(&factors(&*ours(&name), want.len()), &want, 1e-12, &name);
     }
+}
+
+/// 1e-15: the same formula. PyTorch has one for these; what it steps to is the test above.
+#[test]
+fn every_closed_form_is_torchs() {
+    let closed = fixture().closed;
+    assert_eq!(closed.len(), 8, "{:?}", closed.keys());
+    for (name, want) in closed {
+        assert_close(&factors(&*ours(&name), want.len()), &want, 1e-15, &name);
+    }
+}
+
+#[test]
+fn momentum_goes_against_the_rate_as_torchs_does() {
+    let momentum = fixture().momentum;
+    assert_eq!(momentum.len(), 6);
+    for (name, want) in momentum {
+        let at = |step| match name.starts_with("one_cycle") {
+            true => one_cycle(&name).momentum(step),
+            false => cyclic(&name).momentum(step),
+        };
+        let got: Vec<_> = (0..want.len()).map(at).collect();
+        assert_close(&got, &want, 1e-15, &name);
+    }
+}
+
+/// The state goes through JSON after every metric, so nothing of it can be missing from there.
+#[test]
+fn reduce_on_plateau_follows_torch_and_resumes() {
+    let fixture = fixture();
+    assert_eq!(fixture.plateau.len(), 8);
+    for Adaptive { options, rates } in fixture.plateau {
+        let config: PlateauConfig = serde_json::from_value(options.clone()).unwrap();
+        let mut plateau = ReduceOnPlateau::new(config, 1.0).unwrap();
+        for (i, (&metric, want)) in fixture.metrics.iter().zip(rates).enumerate() {
+            assert_eq!(plateau.step(metric), want, "{options} {i}");
+            let saved = serde_json::to_string(&plateau).unwrap();
+            plateau = serde_json::from_str(&saved).unwrap();
+        }
+    }
+}
+
+#[test]
+fn greedy_follows_transformers_and_resumes() {
+    let fixture = fixture();
+    assert_eq!(fixture.greedy.len(), 6);
+    for Adaptive { options, rates } in fixture.greedy {
+        let config: GreedyConfig = serde_json::from_value(options.clone()).unwrap();
+        let mut greedy = Greedy::new(config, 1.0).unwrap();
+        for (i, (&metric, want)) in fixture.metrics.iter().zip(rates).enumerate() {
+            assert_eq!(greedy.step(metric), want, "{options} {i}");
+            let saved = serde_json::to_string(&greedy).unwrap();
+            greedy = serde_json::from_str(&saved).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_metric_that_is_no_number_is_a_bad_one_and_the_state_still_saves() {
+    let config = PlateauConfig {
+        patience: 1,
+        factor: 0.5,
+        ..PlateauConfig::default()
+    };
+    let mut plateau = ReduceOnPlateau::new(config, 1.0).unwrap();
+    let metrics = [1.0, f64::NAN, f64::NEG_INFINITY];
+    assert_eq!(metrics.map(|metric| plateau.step(metric)), [1.0, 1.0, 0.5]);
+    let saved = serde_json::to_string(&plateau).unwrap();
+    assert_eq!(
+        serde_json::from_str::<ReduceOnPlateau>(&saved).unwrap(),
+        plateau
+    );
+    let factor = PlateauConfig {
+        factor: 1.0,
+        ..config
+    };
+    let error = ReduceOnPlateau::new(factor, 1.0).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "reduce_on_plateau: `factor` must be in [0, 1), got 1"
+    );
+}
+
+#[test]
+fn every_scheduler_name_gives_a_rate_and_another_lists_them() {
+    for name in LR_SCHEDULER_NAMES {
+        let mut scheduler = LrScheduler::named(name, 0.5, 10, 100).unwrap();
+        for step in 0..30 {
+            scheduler.observe(1.0);
+            assert!((0.0..=0.5).contains(&scheduler.lr(step)), "{name}");
+        }
+        // Thirty equal metrics lower the two that look at them, and only those.
+        let follows = ["reduce_lr_on_plateau", "greedy"].contains(name);
+        assert_eq!(scheduler.lr(10) < 0.49, follows, "{name}");
+    }
+    let error = LrScheduler::named("greed", 0.5, 10, 100).unwrap_err();
+    assert!(error.to_string().ends_with(&LR_SCHEDULER_NAMES.join(", ")));
 }
 
 /// 1e-15: the same closed form in the same order.
@@ -166,7 +310,13 @@ fn every_hugging_face_name_follows_transformers() {
 fn every_hugging_face_name_is_found_and_another_lists_them() {
     for name in HUGGING_FACE_NAMES {
         let schedule = HuggingFace::named(name, 10, 100).unwrap();
-        assert_eq!(schedule.at(10), 1.0, "{name}");
+        // The last of these names is a step ahead.
+        let top = if *name == "cosine_warmup_with_min_lr" {
+            9
+        } else {
+            10
+        };
+        assert_eq!(schedule.at(top), 1.0, "{name}");
     }
     let error = HuggingFace::named("cosin", 10, 100)
         .unwrap_err()
@@ -213,6 +363,19 @@ fn no_schedule_panics_or_leaves_the_numbers_on_degenerate_lengths() {
             ..OneCycle::over(10)
         }),
         Box::new(Warmup::new(0, Constant)),
+        Box::new(Cyclic {
+            step_size_up: 0,
+            step_size_down: Some(0),
+            ..Cyclic::default()
+        }),
+        Box::new(InverseSqrt::default()),
+        Box::new(Noam {
+            model_dim: 0,
+            warmup_steps: 0,
+        }),
+        Box::new(WarmupStableDecay::new(0, 0, 0)),
+        Box::new(WarmupStableDecay::new(9, usize::MAX, usize::MAX)),
+        Box::new(swa_anneal(0, Anneal::Linear)),
     ];
     for name in HUGGING_FACE_NAMES {
         schedules.push(Box::new(HuggingFace::named(name, 0, 0).unwrap()));

@@ -1,0 +1,178 @@
+//! The leaky rectifier whose slope is learned.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::host::{by_dtype, float, has_kernel, if_tracked, read, slice, tensor};
+use crate::simd::Scalar;
+use crate::tape::apply2;
+use crate::view::contiguous;
+
+/// `x` above 0, `w·x` below, as `torch.nn.functional.prelu`.
+///
+/// `x (…)`, `weight (1,)`, or `x (n, channels, …)`, `weight (channels,)`
+///
+/// ```text
+/// ∂L/∂x = dy·(x > 0 ? 1 : w)          ∂L/∂w = Σ dy·x over x ≤ 0
+/// ```
+///
+/// An error if the weight has another number of elements.
+///
+/// Source: He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[2f32, -2.]], &Device::Cpu)?;
+/// let y = dl_autograd::prelu(&x, &Tensor::new(&[0.5f32, 0.25], &Device::Cpu)?)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[2., -0.5]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    float("prelu", ("x", x))?;
+    float("prelu", ("weight", weight))?;
+    if x.dtype() != weight.dtype() {
+        bail!(
+            "prelu: weight must be {:?} as x, got {:?}",
+            x.dtype(),
+            weight.dtype()
+        )
+    }
+    let channels = x.dims().get(1).copied().unwrap_or(1);
+    let count = weight.elem_count();
+    if weight.rank() > 1 || (count != 1 && count != channels) {
+        let shape = weight.shape();
+        bail!(
+            "prelu: weight must be [1] or [{channels}] for x {:?}, got {shape:?}",
+            x.shape()
+        )
+    }
+    match has_kernel(x) {
+        true => apply2(&contiguous(x)?, &contiguous(weight)?, PRelu),
+        false => composed(x, weight),
+    }
+}
+
+fn composed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    if weight.elem_count() > 1 {
+        shape[1] = weight.elem_count();
+    }
+    let leak = x.broadcast_mul(&weight.reshape(shape)?)?;
+    x.gt(0.)?.where_cond(x, &leak)
+}
+
+struct PRelu;
+
+/// Elements of one channel that lie together, and the number of channels.
+fn runs(x: &Shape, weights: usize) -> (usize, usize) {
+    match weights {
+        1 => (x.elem_count().max(1), 1),
+        channels => (x.dims()[2..].iter().product::<usize>().max(1), channels),
+    }
+}
+
+fn forward<T: Scalar>(x: &[T], weight: &[T], shape: &Shape) -> Vec<T> {
+    let (run, channels) = runs(shape, weight.len());
+    let mut y = x.to_vec();
+    y.par_chunks_mut(run).enumerate().for_each(|(i, run)| {
+        let slope = weight[i % channels];
+        for y in run.iter_mut().filter(|y| **y <= T::zero()) {
+            *y *= slope;
+        }
+    });
+    y
+}
+
+fn run<T: Scalar>(
+    x: &CpuStorage,
+    x_layout: &Layout,
+    weight: &CpuStorage,
+    weight_layout: &Layout,
+) -> Result<(CpuStorage, Shape)> {
+    let (x, weight) = (slice::<T>(x, x_layout)?, slice(weight, weight_layout)?);
+    let y = forward(x, weight, x_layout.shape());
+    Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
+}
+
+fn input_gradient<T: Scalar>(x: &[T], weight: &[T], dy: &[T], shape: &Shape) -> Vec<T> {
+    let (run, channels) = runs(shape, weight.len());
+    let mut dx = dy.to_vec();
+    let pairs = dx.par_chunks_mut(run).zip(x.par_chunks(run));
+    pairs.enumerate().for_each(|(i, (dx, x))| {
+        let slope = weight[i % channels];
+        for (dx, _) in dx.iter_mut().zip(x).filter(|(_, x)| **x <= T::zero()) {
+            *dx *= slope;
+        }
+    });
+    dx
+}
+
+/// One channel after the other, each in the order of memory, so that threads change no bit.
+fn weight_gradient<T: Scalar>(x: &[T], weights: usize, dy: &[T], shape: &Shape) -> Vec<T> {
+    let (run, channels) = runs(shape, weights);
+    let channel = |channel: usize| {
+        let mut sum = 0f64;
+        let pairs = x.chunks(run).zip(dy.chunks(run));
+        for (x, dy) in pairs.skip(channel).step_by(channels) {
+            let below = x.iter().zip(dy).filter(|(x, _)| **x <= T::zero());
+            sum += below.map(|(x, dy)| x.wide() * dy.wide()).sum::<f64>();
+        }
+        T::from_f64(sum)
+    };
+    (0..channels).into_par_iter().map(channel).collect()
+}
+
+impl CustomOp2 for PRelu {
+    fn name(&self) -> &'static str {
+        "prelu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        by_dtype!(
+            x.dtype(),
+            "prelu",
+            run::<T>(x, x_layout, weight, weight_layout)
+        )
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        by_dtype!(x.dtype(), "prelu", gradients::<T>(x, weight, dy))
+    }
+}
+
+fn gradients<T: Scalar>(
+    x: &Tensor,
+    weight: &Tensor,
+    dy: &Tensor,
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    let dx = if_tracked(x, || {
+        let dx = read::<T, _>(x, |xs| {
+            read::<T, _>(weight, |w| {
+                read::<T, _>(dy, |dy| Ok(input_gradient(xs, w, dy, x.shape())))
+            })
+        })?;
+        tensor(dx, x.dims())
+    })?;
+    let dw = if_tracked(weight, || {
+        let dw = read::<T, _>(x, |xs| {
+            read::<T, _>(dy, |dy| {
+                Ok(weight_gradient(xs, weight.elem_count(), dy, x.shape()))
+            })
+        })?;
+        tensor(dw, weight.dims())
+    })?;
+    Ok((dx, dw))
+}

@@ -1,0 +1,294 @@
+//! A run that is killed and resumed is the run that was not.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use dl_autograd::{Purpose, Rng};
+use dl_core::Params;
+use dl_core::checkpoint::{CheckpointError, Checkpoints, Goal, Keep, Manifest};
+use dl_core::data::{DataError, DataLoader, Draw, StackTensors, TensorDataset, Transform};
+use dl_core::models::{Mlp, MlpConfig};
+use dl_core::train::{
+    Callback, CheckpointOptions, EarlyStopping, Epoch, Every, Flow, History, Resume, Step,
+    TrainError, Trainer, TrainerConfig,
+};
+use dl_optim::{AdamW, Clip, Cosine, Ema, Optimizer, Warmup};
+
+type Pair = (Tensor, Tensor);
+
+/// Adds noise that depends on the seed, the epoch and the item.
+struct Jitter;
+
+impl Transform<Pair> for Jitter {
+    fn apply(&self, (x, y): Pair, draw: &mut Draw) -> Result<Pair, DataError> {
+        let noise = draw.uniform() - 0.5;
+        Ok(((x + 0.1 * f64::from(noise))?, y))
+    }
+}
+
+fn data() -> TensorDataset {
+    let mut x = vec![0f32; 22 * 3];
+    Rng::new(4, Purpose::Other(0), 0).fill_normal(&mut x);
+    let y: Vec<u32> = x.chunks(3).map(|x| u32::from(x[0] * x[1] > 0.)).collect();
+    let x = Tensor::from_vec(x, (22, 3), &Device::Cpu).unwrap();
+    let y = Tensor::from_vec(y, 22, &Device::Cpu).unwrap();
+    TensorDataset::new(x, y).unwrap()
+}
+
+/// Ends the run with an error after a step, as a crash would.
+struct CrashAfter(usize);
+
+impl Callback for CrashAfter {
+    fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
+        match step.step == self.0 {
+            true => Err(TrainError::NoParams),
+            false => Ok(Flow::Continue),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Run<'a> {
+    folder: &'a Path,
+    every: Every,
+    workers: usize,
+    crash_after: usize,
+    resume: Resume,
+}
+
+/// Three epochs of three steps over 22 items in batches of 4, two to a step: the last window of an
+/// epoch has one full batch and one of two. Shuffled, augmented, with dropout, clipping, a
+/// schedule, averaged weights and early stopping.
+fn run(setup: Run) -> Result<(Params, History), TrainError> {
+    let params = Params::new(7, &Device::Cpu);
+    let config = MlpConfig {
+        inputs: 3,
+        hidden: vec![8, 8],
+        classes: 2,
+        dropout: 0.3,
+    };
+    let model = Mlp::new(&config, params.vb()).unwrap();
+    let rule = AdamW {
+        lr: 0.02,
+        ..AdamW::default()
+    };
+    let optimizer = Optimizer::new(params.trainable(), rule).unwrap();
+    let optimizer = optimizer.clip(Clip::Norm(1.)).unwrap();
+    let train = DataLoader::new(data(), StackTensors)
+        .transform(Jitter)
+        .batch_size(4)
+        .shuffle(true)
+        .workers(setup.workers);
+    let eval = DataLoader::new(data(), StackTensors).batch_size(8);
+    let config = TrainerConfig {
+        epochs: 3,
+        gradient_accumulation_steps: 2,
+        eval_every: Every::Steps(2),
+        ..Default::default()
+    };
+    let options = CheckpointOptions {
+        every: setup.every,
+        resume: setup.resume,
+        ..CheckpointOptions::new(setup.folder)
+    };
+    let history = Trainer::new(&model, optimizer, config)
+        .schedule(Warmup::new(2, Cosine::over(7)))
+        .ema(Ema::new(params.trainable(), 0.9).unwrap())
+        .callback(EarlyStopping::minimize("eval_loss").restore_best(&params))
+        .callback(CrashAfter(setup.crash_after))
+        .checkpoints(&params, options)
+        .fit(&train, &eval)?;
+    Ok((params, history))
+}
+
+fn bits(params: &Params) -> Vec<u32> {
+    let all = params.all().into_iter();
+    let flat = all.map(|(_, v)| v.as_tensor().flatten_all().unwrap());
+    flat.flat_map(|t| t.to_vec1::<f32>().unwrap())
+        .map(f32::to_bits)
+        .collect()
+}
+
+/// Epoch, step, the bits of the metrics and of the rate.
+type Exact = (usize, usize, Vec<(String, u64)>, u64);
+
+/// Everything but times.
+fn without_times(history: &[Epoch]) -> Vec<Exact> {
+    let metrics = |epoch: &Epoch| {
+        let all = epoch.metrics().iter();
+        all.map(|(name, value)| (name.clone(), value.to_bits()))
+            .collect()
+    };
+    let bits = |e: &Epoch| (e.epoch, e.step, metrics(e), e.learning_rate.to_bits());
+    history.iter().map(bits).collect()
+}
+
+fn setup(folder: &Path) -> Run<'_> {
+    Run {
+        folder,
+        every: Every::Steps(1),
+        workers: 0,
+        crash_after: usize::MAX,
+        resume: Resume::IfAny,
+    }
+}
+
+#[test]
+fn a_run_resumed_at_any_step_is_the_uninterrupted_run_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (params, history) = run(setup(folder.path())).unwrap();
+    assert_eq!((history.len(), history[2].step), (3, 9));
+    for every in [Every::Steps(1), Every::Steps(2), Every::Epochs(1)] {
+        for crash_after in 1..=9 {
+            let folder = tempfile::tempdir().unwrap();
+            let setup = Run {
+                every,
+                ..setup(folder.path())
+            };
+            let crash = run(Run {
+                crash_after,
+                ..setup.clone()
+            });
+            assert!(matches!(crash, Err(TrainError::NoParams)));
+            let (resumed, again) = run(setup).unwrap();
+            let what = format!("{every:?}, crash after {crash_after}");
+            assert_eq!(bits(&params), bits(&resumed), "{what}");
+            assert_eq!(without_times(&history), without_times(&again), "{what}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_workers_may_change_at_the_resumption() {
+    let folder = tempfile::tempdir().unwrap();
+    let (params, history) = run(setup(folder.path())).unwrap();
+    for (threads, workers) in [(1, 0), (1, 3), (2, 1), (4, 0), (4, 3)] {
+        let folder = tempfile::tempdir().unwrap();
+        let crash = run(Run {
+            crash_after: 5,
+            ..setup(folder.path())
+        });
+        assert!(crash.is_err());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let resumed = pool.build().unwrap().install(|| {
+            run(Run {
+                workers,
+                ..setup(folder.path())
+            })
+        });
+        let (resumed, again) = resumed.unwrap();
+        let what = format!("{threads} threads, {workers} workers");
+        assert_eq!(bits(&params), bits(&resumed), "{what}");
+        assert_eq!(without_times(&history), without_times(&again), "{what}");
+    }
+}
+
+#[test]
+fn a_finished_run_that_is_started_again_does_nothing_and_gives_its_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let (params, history) = run(setup(folder.path())).unwrap();
+    let (again, same) = run(setup(folder.path())).unwrap();
+    assert_eq!(bits(&params), bits(&again));
+    assert_eq!(history, same);
+}
+
+#[test]
+fn a_folder_in_use_is_refused_unless_the_run_goes_on_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    run(setup(folder.path())).unwrap();
+    let never = Run {
+        resume: Resume::Never,
+        ..setup(folder.path())
+    };
+    let error = run(never).unwrap_err();
+    assert!(matches!(error, TrainError::FolderInUse { .. }), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    let latest = Run {
+        resume: Resume::Latest,
+        ..setup(empty.path())
+    };
+    let error = run(latest).unwrap_err().to_string();
+    assert!(error.starts_with("no checkpoint in"), "{error}");
+}
+
+/// Every file, cut off and with one bit turned, in the newest of two checkpoints.
+#[test]
+fn a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep::default();
+    let crash = || {
+        run(Run {
+            crash_after: 5,
+            ..setup(folder.path())
+        })
+    };
+    assert!(crash().is_err());
+    let open = || Checkpoints::create(folder.path(), keep.clone()).unwrap();
+    let newest = open().latest().unwrap().0.path;
+    assert!(newest.ends_with("step-00000004"));
+    let mut files: Vec<_> = Manifest::read(&newest).unwrap().files.into_keys().collect();
+    assert!(files.contains(&"model.safetensors".to_string()) && files.len() >= 4);
+    files.push("manifest.json".to_string());
+    for name in files {
+        let path = newest.join(&name);
+        let whole = std::fs::read(&path).unwrap();
+        let mut turned = whole.clone();
+        // In the manifest a turned digit of a sum; anywhere else any bit.
+        let at = match name.as_str() {
+            "manifest.json" => turned.windows(6).position(|w| w == b"sha256").unwrap() + 12,
+            _ => turned.len() / 2,
+        };
+        turned[at] ^= 1;
+        let damages = [Some(turned), Some(whole[..whole.len() / 2].to_vec()), None];
+        for damage in damages {
+            match &damage {
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let error = Checkpoints::load(&newest).unwrap_err();
+            assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains("step-00000004"), "{error}");
+            let used = open().latest().unwrap().0.path;
+            assert!(used.ends_with("step-00000003"), "{name}");
+        }
+        std::fs::write(&path, whole).unwrap();
+        Checkpoints::load(&newest).unwrap();
+    }
+}
+
+#[test]
+fn the_best_is_kept_and_found_beside_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep {
+        newest: 2,
+        best: Some(("eval_loss".to_string(), Goal::Minimize)),
+    };
+    let checkpoints = Checkpoints::create(folder.path(), keep).unwrap();
+    for (step, loss) in [0.5, 0.2, 0.4, f64::NAN, 0.3].into_iter().enumerate() {
+        let snapshot = dl_core::checkpoint::Snapshot {
+            step,
+            metrics: [("eval_loss".to_string(), loss)].into(),
+            parts: Default::default(),
+        };
+        checkpoints.save(&snapshot).unwrap();
+    }
+    let steps: Vec<_> = checkpoints.list().unwrap();
+    let steps: Vec<_> = steps.iter().map(|saved| saved.manifest.step).collect();
+    assert_eq!(steps, [1, 3, 4]);
+    let best = checkpoints.best("eval_loss", Goal::Minimize).unwrap().0;
+    assert_eq!(best.manifest.step, 1);
+    let error = checkpoints.best("eval_f1", Goal::Maximize).unwrap_err();
+    assert!(error.to_string().contains("eval_f1"), "{error}");
+}
+
+#[test]
+fn remains_of_a_checkpoint_that_was_cut_off_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    for remains in [".step-00000007.123", ".step-00000002.gone"] {
+        std::fs::create_dir(folder.path().join(remains)).unwrap();
+        std::fs::write(folder.path().join(remains).join("model.safetensors"), "x").unwrap();
+    }
+    Checkpoints::create(folder.path(), Keep::default()).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

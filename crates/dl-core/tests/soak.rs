@@ -1,0 +1,98 @@
+//! A long run keeps its memory.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use candle_core::{Device, Tensor};
+use dl_autograd::{Purpose, Rng};
+use dl_core::Params;
+use dl_core::data::{DataError, DataLoader, Dataset, StackTensors, TensorDataset};
+use dl_core::models::{Mlp, MlpConfig};
+use dl_core::train::{
+    Callback, CheckpointOptions, Every, Flow, MetricsLog, Progress, Step, TrainError, Trainer,
+    TrainerConfig,
+};
+use dl_optim::{Adam, Optimizer};
+
+/// A data set of 64,000 items, which are a few tensors over and over: an epoch has 2,000 batches.
+struct Repeated(TensorDataset);
+
+impl Dataset for Repeated {
+    type Item = (Tensor, Tensor);
+
+    fn len(&self) -> usize {
+        64_000
+    }
+
+    fn get(&self, index: usize) -> Result<Self::Item, DataError> {
+        self.0.get(index % self.0.len())
+    }
+}
+
+/// Resident bytes by step, every thousand steps.
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<Vec<u64>>>);
+
+impl Callback for Memory {
+    fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
+        if step.step.is_multiple_of(1000) {
+            self.0.borrow_mut().push(resident_bytes());
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// 50,000 steps of the perceptron of the examples with a log, a checkpoint every 500 steps and a
+/// loader thread.
+#[test]
+fn memory_after_fifty_thousand_steps_is_that_after_one_thousand() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 32 * 100;
+    let mut x = vec![0f32; rows * 784];
+    Rng::new(4, Purpose::Other(0), 0).fill_normal(&mut x);
+    let y: Vec<u32> = (0..rows as u32).map(|i| i % 10).collect();
+    let x = Tensor::from_vec(x, (rows, 784), &Device::Cpu).unwrap();
+    let y = Tensor::from_vec(y, rows, &Device::Cpu).unwrap();
+    let train = DataLoader::new(Repeated(TensorDataset::new(x, y).unwrap()), StackTensors)
+        .batch_size(32)
+        .shuffle(true)
+        .workers(1);
+    let params = Params::new(7, &Device::Cpu);
+    let model = Mlp::new(&MlpConfig::default(), params.vb()).unwrap();
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let config = TrainerConfig {
+        epochs: 25,
+        limit_eval_batches: Some(1),
+        ..Default::default()
+    };
+    let options = CheckpointOptions {
+        every: Every::Steps(500),
+        ..CheckpointOptions::new(folder.path().join("checkpoints"))
+    };
+    let memory = Memory::default();
+    Trainer::new(&model, optimizer, config)
+        .callback(MetricsLog::append(folder.path().join("metrics.jsonl")).unwrap())
+        .callback(Progress::new("soak"))
+        .callback(memory.clone())
+        .checkpoints(&params, options)
+        .fit(&train, &train)
+        .unwrap();
+    let memory = memory.0.borrow();
+    assert_eq!(memory.len(), 50);
+    let (first, last) = (memory[0] as f64, memory[49] as f64);
+    println!(
+        "{:.1} MB after 1,000 steps, {:.1} MB after 50,000",
+        first / 1e6,
+        last / 1e6
+    );
+    // 2 %: what the allocator moves about, and 25 epochs of history.
+    assert!(last <= first * 1.02, "{memory:?}");
+}
