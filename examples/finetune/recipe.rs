@@ -259,7 +259,7 @@ impl Setup<'_> {
             trainer = trainer.callback(log);
         }
         let history = trainer
-            .loss(move |z, y| cross_entropy(z, y, smoothed.clone(), Reduction::None))
+            .loss(move |z, y| cross_entropy(z, y, &smoothed, Reduction::None))
             .eval_loss(plain_loss)
             .schedule(schedule)
             .callback(Progress::new(mode.name()))
@@ -279,5 +279,5 @@ impl Setup<'_> {
 }
 
 fn plain_loss(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
-    cross_entropy(logits, labels, Default::default(), Reduction::None)
+    cross_entropy(logits, labels, &Default::default(), Reduction::None)
 }

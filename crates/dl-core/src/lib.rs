@@ -6,7 +6,7 @@
 //! | initialisations by name pattern | [`init`] |
 //! | dense, convolution, norms, pools, attention, squeeze-and-excitation, patches, containers | [`layers`] |
 //! | the state of a run on disk | [`checkpoint`] |
-//! | cross-entropy and reductions | [`losses`] |
+//! | losses and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |

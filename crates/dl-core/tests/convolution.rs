@@ -2,13 +2,16 @@
 //! steps stay on the tape.
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::Module;
-use dl_autograd::{Tape, grad_with_graph, sum};
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{Module, VarBuilder};
+use dl_autograd::{Padding2d, Tape, grad_with_graph, sum};
 use dl_core::Params;
 use dl_core::layers::{
-    Conv1dOptions, Conv2dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, conv_transpose1d,
-    conv_transpose2d, conv1d, conv2d,
+    Conv1dOptions, Conv2dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, Padding,
+    Padding1d, PaddingMode, conv_transpose1d, conv_transpose2d, conv1d, conv2d,
 };
 
 fn zeros(shape: &[usize]) -> Tensor {
@@ -125,4 +128,119 @@ fn groups_that_do_not_divide_the_channels_are_refused() {
         error.contains("3 groups") && error.contains("4 input"),
         "{error}"
     );
+}
+
+const MODES: [(&str, PaddingMode); 4] = [
+    ("zeros", PaddingMode::Zeros),
+    ("reflect", PaddingMode::Reflect),
+    ("replicate", PaddingMode::Replicate),
+    ("circular", PaddingMode::Circular),
+];
+
+fn padded(padding_mode: PaddingMode, same: bool, vb: VarBuilder) -> [Box<dyn Module>; 2] {
+    let one = match same {
+        true => Conv1dOptions {
+            padding: Padding1d::Same,
+            dilation: 2,
+            ..Default::default()
+        },
+        false => Conv1dOptions {
+            padding: Padding1d::Explicit(2, 2),
+            stride: 2,
+            ..Default::default()
+        },
+    };
+    let one = Conv1dOptions {
+        kernel: 4,
+        padding_mode,
+        bias: false,
+        ..one
+    };
+    let two = match same {
+        true => Conv2dOptions {
+            kernel: (4, 3),
+            padding: Padding::Same,
+            ..Default::default()
+        },
+        false => Conv2dOptions {
+            kernel: (3, 5),
+            stride: (1, 2),
+            padding: Padding::Explicit(Padding2d {
+                top: 1,
+                bottom: 1,
+                left: 3,
+                right: 3,
+            }),
+            groups: 2,
+            ..Default::default()
+        },
+    };
+    let two = Conv2dOptions {
+        padding_mode,
+        bias: false,
+        ..two
+    };
+    let outputs = if same { 3 } else { 4 };
+    [
+        Box::new(conv1d(3, 4, one, vb.pp("one")).unwrap()),
+        Box::new(conv2d(2, outputs, two, vb.pp("two")).unwrap()),
+    ]
+}
+
+fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor) {
+    assert_eq!(ours.dims(), theirs.dims(), "{what}");
+    let worst = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(worst.to_scalar::<f64>().unwrap() < 1e-12, "{what}: {worst}");
+}
+
+/// Sums of up to 36 products in f64.
+#[test]
+fn padding_modes_agree_with_pytorch() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/padding_modes.safetensors");
+    let fixtures = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    for (mode, padding_mode) in MODES {
+        for (same, middle) in [(false, ""), (true, "same ")] {
+            let get =
+                |layer: &str, key: &str| fixtures[&format!("{layer} {middle}{mode}/{key}")].clone();
+            let weights =
+                ["conv1d", "conv2d"].map(|layer| Var::from_tensor(&get(layer, "weight")).unwrap());
+            let names = ["one.weight", "two.weight"].map(String::from);
+            let tensors = weights.iter().map(|w| w.as_tensor().clone());
+            let map: HashMap<String, Tensor> = names.into_iter().zip(tensors).collect();
+            let vb = VarBuilder::from_tensors(map, DType::F64, &Device::Cpu);
+            let layers = padded(padding_mode, same, vb);
+            for ((name, layer), weight) in
+                ["conv1d", "conv2d"].into_iter().zip(layers).zip(&weights)
+            {
+                let x = Var::from_tensor(&get(name, "input")).unwrap();
+                let y = layer.forward(&x).unwrap();
+                let what = format!("{name} {middle}{mode}");
+                assert_close(&what, &y, &get(name, "output"));
+                let loss = (y * get(name, "cotangent")).unwrap().sum_all().unwrap();
+                let grads = loss.backward().unwrap();
+                assert_close(&what, grads.get(&x).unwrap(), &get(name, "input_grad"));
+                assert_close(&what, grads.get(weight).unwrap(), &get(name, "weight_grad"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_padding_that_its_mode_cannot_fill_is_refused() {
+    let vb = Params::new(0, &Device::Cpu).vb();
+    for (padding_mode, size) in [
+        (PaddingMode::Reflect, 3),
+        (PaddingMode::Circular, 4),
+        (PaddingMode::Replicate, usize::MAX),
+    ] {
+        let options = Conv1dOptions {
+            padding: Padding1d::Explicit(size, size),
+            padding_mode,
+            ..Default::default()
+        };
+        let layer = conv1d(1, 1, options, vb.pp(format!("{padding_mode:?}"))).unwrap();
+        let error = layer.forward(&zeros(&[1, 1, 3])).unwrap_err().to_string();
+        assert!(error.contains("pad"), "{error}");
+    }
 }

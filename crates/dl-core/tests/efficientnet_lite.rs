@@ -98,7 +98,7 @@ fn a_training_step_has_the_loss_gradients_and_running_statistics_of_pytorch() {
         label_smoothing: 0.1,
         ..Default::default()
     };
-    let loss = cross_entropy(&logits, &targets, options, Reduction::Mean).unwrap();
+    let loss = cross_entropy(&logits, &targets, &options, Reduction::Mean).unwrap();
     let value = loss.to_scalar::<f64>().unwrap();
     // Batch statistics of 36 values amplify rounding by the square root of 1/variance.
     assert!((value - fixture.train_loss).abs() < 1e-9, "{value}");

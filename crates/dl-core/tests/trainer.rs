@@ -7,6 +7,7 @@ use dl_autograd::{Purpose, Rng};
 use dl_core::Params;
 use dl_core::data::{DataLoader, StackTensors, TensorDataset};
 use dl_core::layers::{Linear, linear};
+use dl_core::losses::{Reduction, cross_entropy};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{Callback, Epoch, Flow, MetricsLog, Step, TrainError, Trainer, TrainerConfig};
 use dl_optim::{Adam, Error as OptimError, Optimizer, Sgd};
@@ -268,9 +269,7 @@ fn the_log_has_one_json_object_an_epoch_with_the_metrics_of_the_history() {
 #[test]
 fn evaluation_is_the_mean_over_samples_whatever_the_batches() {
     let (_, model) = mlp(0.);
-    let loss = |z: &Tensor, y: &Tensor| {
-        dl_autograd::cross_entropy(z, y, &Default::default(), dl_autograd::Reduction::None)
-    };
+    let loss = |z: &Tensor, y: &Tensor| cross_entropy(z, y, &Default::default(), Reduction::None);
     let found = |batch| {
         let batches = loader(batch).epoch(0).unwrap();
         dl_core::train::evaluate(&model, batches, &loss, &Device::Cpu).unwrap()

@@ -31,9 +31,9 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
     ((x + &size)? * 0.5)? + (size.neg()?.exp()? + 1.)?.log()?
 }
 
-/// 1 where `x` is not negative, 0 elsewhere.
+/// 1 where `x` is positive, 0 elsewhere.
 fn open(x: &Tensor) -> Result<Tensor> {
-    x.detach().ge(0.)?.to_dtype(x.dtype())
+    x.detach().gt(0.)?.to_dtype(x.dtype())
 }
 
 fn equals(x: &Tensor, value: f64) -> Result<Tensor> {

@@ -255,7 +255,7 @@ impl<T: Exp> Pair<T> for HingeEmbedding {
     fn slope<const FMA: bool>(self, x: T, t: T, _: T) -> T {
         let (zero, one) = (T::zero(), T::one());
         let gap = T::from_f64(self.margin) - x;
-        let far = if t == one || gap < zero { zero } else { one };
+        let far = if t == one || gap <= zero { zero } else { one };
         let near = if t == -one { zero } else { one };
         near - far
     }
@@ -275,7 +275,7 @@ impl MarginRanking {
     #[inline(always)]
     fn open<T: Exp>(self, x: T, t: T, slope: T) -> T {
         let gap = T::from_f64(self.margin) - t * x;
-        if gap < T::zero() { T::zero() } else { slope }
+        if gap <= T::zero() { T::zero() } else { slope }
     }
 }
 

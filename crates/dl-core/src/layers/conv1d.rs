@@ -6,9 +6,10 @@ use dl_autograd::{Conv1dConfig, same_padding};
 
 use super::conv2d::check_groups;
 use super::linear::uniform;
+use super::padding_mode::PaddingMode;
 use crate::summary;
 
-/// The zeros around a signal.
+/// How much is put around a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding1d {
     /// As many as said, (before, after).
@@ -24,8 +25,10 @@ pub struct Conv1dOptions {
     pub kernel: usize,
     /// Step, `≥ 1`. Default `1`.
     pub stride: usize,
-    /// Zeros around the signal. Default none.
+    /// How much is put around the signal. Default none.
     pub padding: Padding1d,
+    /// What is put there. Default zeros.
+    pub padding_mode: PaddingMode,
     /// Distance of the taps, `≥ 1`. Default `1`.
     pub dilation: usize,
     /// Number of groups, a divisor of both channel counts. Default `1`.
@@ -40,6 +43,7 @@ impl Default for Conv1dOptions {
             kernel: 3,
             stride: 1,
             padding: Padding1d::Explicit(0, 0),
+            padding_mode: PaddingMode::Zeros,
             dilation: 1,
             groups: 1,
             bias: true,
@@ -91,6 +95,11 @@ impl Module for Conv1d {
         let padding = match o.padding {
             Padding1d::Explicit(before, after) => (before, after),
             Padding1d::Same => same_padding(length, o.kernel, o.stride, o.dilation),
+        };
+        let padded = o.padding_mode.pad(x, &[padding])?;
+        let (x, padding) = match &padded {
+            Some(padded) => (padded, (0, 0)),
+            None => (x, padding),
         };
         let config = Conv1dConfig {
             stride: o.stride,

@@ -5,9 +5,10 @@ use candle_nn::{Module, VarBuilder};
 use dl_autograd::{Conv2dConfig, Padding2d};
 
 use super::linear::uniform;
+use super::padding_mode::PaddingMode;
 use crate::summary;
 
-/// The zeros around an image.
+/// How much is put around an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
     /// As many as said.
@@ -23,8 +24,10 @@ pub struct Conv2dOptions {
     pub kernel: (usize, usize),
     /// Step in (rows, columns), each `≥ 1`. Default `(1, 1)`.
     pub stride: (usize, usize),
-    /// Zeros around the image. Default none.
+    /// How much is put around the image. Default none.
     pub padding: Padding,
+    /// What is put there. Default zeros.
+    pub padding_mode: PaddingMode,
     /// Distance of the taps in (rows, columns), each `≥ 1`. Default `(1, 1)`.
     pub dilation: (usize, usize),
     /// Number of groups, a divisor of both channel counts. Default `1`.
@@ -39,6 +42,7 @@ impl Default for Conv2dOptions {
             kernel: (3, 3),
             stride: (1, 1),
             padding: Padding::Explicit(Padding2d::default()),
+            padding_mode: PaddingMode::Zeros,
             dilation: (1, 1),
             groups: 1,
             bias: true,
@@ -105,9 +109,16 @@ impl Conv2d {
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = x.dims4()?;
+        let padding = self.padding((h, w));
+        let sides = [(padding.left, padding.right), (padding.top, padding.bottom)];
+        let padded = self.options.padding_mode.pad(x, &sides)?;
+        let (x, padding) = match &padded {
+            Some(padded) => (padded, Padding2d::default()),
+            None => (x, padding),
+        };
         let config = Conv2dConfig {
             stride: self.options.stride,
-            padding: self.padding((h, w)),
+            padding,
             dilation: self.options.dilation,
             groups: self.options.groups,
         };

@@ -1,16 +1,14 @@
-//! Cross-entropy of class indices.
+//! Cross-entropy of logits and of probabilities.
 
 use candle_core::{D, Result, Tensor, bail};
-use dl_autograd::{CrossEntropyOptions, Reduction};
 
-/// Cross-entropy between logits and class indices.
+use super::{CrossEntropyOptions, Reduction};
+
+/// Cross-entropy between logits and class indices or distributions:
+/// [`dl_autograd::cross_entropy`], with a look at what comes in.
 ///
-/// `logits (n, classes, …)`, `targets (n, …)` → a scalar, or `(n, …)` unreduced. The options and the
-/// means are those of [`dl_autograd::cross_entropy`].
-///
-/// ```text
-/// ℓᵢ = −Σ_c qᵢ_c · log softmax(zᵢ)_c          q = (1 − ε)·onehot(target) + ε/classes
-/// ```
+/// `logits (n, classes, d1, …)`, `targets (n, d1, …)` of integers, or of floats in the shape of the
+/// logits → a scalar, or `(n, d1, …)` unreduced
 ///
 /// The input is logits: softmax is part of the loss. Probabilities would be squashed by a second
 /// softmax and the loss of ten classes could never fall below 1.46115, so where every row is
@@ -22,14 +20,14 @@ use dl_autograd::{CrossEntropyOptions, Reduction};
 /// use dl_core::losses::{Reduction, cross_entropy};
 /// let logits = Tensor::new(&[[2f32, -1.], [0., 1.]], &Device::Cpu)?;
 /// let targets = Tensor::new(&[0u32, 0], &Device::Cpu)?;
-/// let loss = cross_entropy(&logits, &targets, Default::default(), Reduction::Mean)?;
+/// let loss = cross_entropy(&logits, &targets, &Default::default(), Reduction::Mean)?;
 /// assert!((loss.to_scalar::<f32>()? - 0.680_925).abs() < 1e-6);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn cross_entropy(
     logits: &Tensor,
     targets: &Tensor,
-    options: CrossEntropyOptions,
+    options: &CrossEntropyOptions,
     reduction: Reduction,
 ) -> Result<Tensor> {
     if is_probabilities(logits)? {
@@ -40,12 +38,12 @@ pub fn cross_entropy(
             floor(logits.dim(D::Minus1)?)
         )
     }
-    dl_autograd::cross_entropy(logits, targets, &options, reduction)
+    dl_autograd::cross_entropy(logits, targets, options, reduction)
 }
 
 /// Cross-entropy between probabilities and class indices, for a model that ends in a softmax.
 ///
-/// `probabilities (n, classes)`, `targets (n,)` → a scalar, or `(n,)` unreduced. Less accurate than
+/// Shapes as of [`cross_entropy`]. Less accurate than
 /// [`cross_entropy`] of logits: a probability below 1e-38 is taken as that.
 ///
 /// ```
@@ -53,19 +51,19 @@ pub fn cross_entropy(
 /// use dl_core::losses::{Reduction, cross_entropy_of_probabilities};
 /// let p = Tensor::new(&[[0.25f32, 0.75]], &Device::Cpu)?;
 /// let target = Tensor::new(&[0u32], &Device::Cpu)?;
-/// let loss = cross_entropy_of_probabilities(&p, &target, Default::default(), Reduction::Mean)?;
+/// let loss = cross_entropy_of_probabilities(&p, &target, &Default::default(), Reduction::Mean)?;
 /// assert!((loss.to_scalar::<f32>()? - 4f32.ln()).abs() < 1e-6);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn cross_entropy_of_probabilities(
     probabilities: &Tensor,
     targets: &Tensor,
-    options: CrossEntropyOptions,
+    options: &CrossEntropyOptions,
     reduction: Reduction,
 ) -> Result<Tensor> {
     // The logarithm of probabilities is logits whose softmax is those probabilities.
     let logits = probabilities.maximum(f64::from(f32::MIN_POSITIVE))?.log()?;
-    dl_autograd::cross_entropy(&logits, targets, &options, reduction)
+    dl_autograd::cross_entropy(&logits, targets, options, reduction)
 }
 
 /// The smallest loss that is left when a softmax stands in front: `log(e + classes − 1) − 1`.
@@ -105,7 +103,7 @@ mod tests {
         let logits = Tensor::new(&[[3f32, 1., 0., 0., 0., 0., 0., 0., 0., 0.]], &Device::Cpu);
         let p = candle_nn::ops::softmax(&logits.unwrap(), 1).unwrap();
         let target = Tensor::new(&[0u32], &Device::Cpu).unwrap();
-        let error = cross_entropy(&p, &target, Default::default(), Reduction::Mean);
+        let error = cross_entropy(&p, &target, &Default::default(), Reduction::Mean);
         assert!(error.unwrap_err().to_string().contains("1.46115"));
     }
 
@@ -113,7 +111,7 @@ mod tests {
     fn a_nan_reaches_the_loss_instead_of_being_taken_for_a_probability() {
         let logits = Tensor::new(&[[f32::NAN, 0.5]], &Device::Cpu).unwrap();
         let target = Tensor::new(&[0u32], &Device::Cpu).unwrap();
-        let loss = cross_entropy(&logits, &target, Default::default(), Reduction::Mean);
+        let loss = cross_entropy(&logits, &target, &Default::default(), Reduction::Mean);
         assert!(loss.unwrap().to_scalar::<f32>().unwrap().is_nan());
     }
 
@@ -121,6 +119,6 @@ mod tests {
     fn one_class_of_zero_logits_is_not_taken_for_probabilities() {
         let logits = Tensor::new(&[[0f32, 0.], [0.5, 0.5]], &Device::Cpu).unwrap();
         let target = Tensor::new(&[0u32, 1], &Device::Cpu).unwrap();
-        assert!(cross_entropy(&logits, &target, Default::default(), Reduction::Mean).is_ok());
+        assert!(cross_entropy(&logits, &target, &Default::default(), Reduction::Mean).is_ok());
     }
 }

@@ -68,7 +68,7 @@ impl<'a> Supervised<'a> {
             lr_scale: 1.,
             optimizer,
             schedule: Box::new(Constant),
-            loss: Box::new(|z, y| cross_entropy(z, y, Default::default(), Reduction::None)),
+            loss: Box::new(|z, y| cross_entropy(z, y, &Default::default(), Reduction::None)),
             eval_loss: None,
             metrics: vec![("accuracy".to_string(), Box::new(accuracy))],
             seed,
