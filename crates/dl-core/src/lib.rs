@@ -36,6 +36,7 @@ pub mod plot;
 pub mod summary;
 pub mod train;
 
+mod dotted;
 mod params;
 mod text_table;
 

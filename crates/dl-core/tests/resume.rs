@@ -1,6 +1,8 @@
 //! A run that is killed and resumed is the run that was not.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod events;
+
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -10,10 +12,10 @@ use dl_core::checkpoint::{CheckpointError, Checkpoints, Goal, Keep, Manifest};
 use dl_core::data::{DataError, DataLoader, Draw, StackTensors, TensorDataset, Transform};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
-    Callback, CheckpointOptions, EarlyStopping, Epoch, Every, Flow, History, Resume, Step,
-    TrainError, Trainer, TrainerConfig,
+    Callback, CheckpointOptions, CsvLog, EarlyStopping, Epoch, Every, Flow, Freezing, History,
+    MetricsLog, ReduceLrOnPlateau, Resume, Step, TensorBoard, TrainError, Trainer, TrainerConfig,
 };
-use dl_optim::{AdamW, Clip, Cosine, Ema, Optimizer, Warmup};
+use dl_optim::{AdamW, Clip, Cosine, Ema, LossScaler, NonFinite, Optimizer, PlateauConfig, Warmup};
 
 type Pair = (Tensor, Tensor);
 
@@ -36,14 +38,21 @@ fn data() -> TensorDataset {
     TensorDataset::new(x, y).unwrap()
 }
 
-/// Ends the run with an error after a step, as a crash would.
-struct CrashAfter(usize);
+/// Ends the run after a step: with an error, as a crash would, or as a signal does.
+struct EndAfter(usize, Ending);
 
-impl Callback for CrashAfter {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    Crash,
+    Signal,
+}
+
+impl Callback for EndAfter {
     fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
-        match step.step == self.0 {
-            true => Err(TrainError::NoParams),
-            false => Ok(Flow::Continue),
+        match self.1 {
+            _ if step.step != self.0 => Ok(Flow::Continue),
+            Ending::Crash => Err(TrainError::NoParams),
+            Ending::Signal => Ok(Flow::Interrupt),
         }
     }
 }
@@ -54,27 +63,40 @@ struct Run<'a> {
     every: Every,
     workers: usize,
     crash_after: usize,
+    ending: Ending,
     resume: Resume,
 }
 
 /// Three epochs of three steps over 22 items in batches of 4, two to a step: the last window of an
 /// epoch has one full batch and one of two. Shuffled, augmented, with dropout, clipping, a
-/// schedule, averaged weights and early stopping.
+/// schedule, averaged weights, early stopping, a rate that falls at plateaus, a loss scale that grows
+/// every second step, and a first layer that does not train in the second epoch. Logged in the
+/// folder `logs`.
 fn run(setup: Run) -> Result<(Params, History), TrainError> {
     let params = Params::new(7, &Device::Cpu);
-    let config = MlpConfig {
+    let network = MlpConfig {
         inputs: 3,
         hidden: vec![8, 8],
         classes: 2,
         dropout: 0.3,
     };
-    let model = Mlp::new(&config, params.vb()).unwrap();
+    let model = Mlp::new(&network, params.vb()).unwrap();
     let rule = AdamW {
         lr: 0.02,
         ..AdamW::default()
     };
     let optimizer = Optimizer::new(params.trainable(), rule).unwrap();
     let optimizer = optimizer.clip(Clip::Norm(1.)).unwrap();
+    let plateau = PlateauConfig {
+        patience: 0,
+        factor: 0.5,
+        threshold: 0.5,
+        ..Default::default()
+    };
+    let first = params.names()[0].rsplit_once('.').unwrap().0.to_string() + ".*";
+    let freezing = Freezing::new(&params).freeze(&first, 2).unfreeze("*", 3);
+    let logs = setup.folder.join("logs");
+    std::fs::create_dir_all(&logs).unwrap();
     let train = DataLoader::new(data(), StackTensors)
         .transform(Jitter)
         .batch_size(4)
@@ -85,6 +107,8 @@ fn run(setup: Run) -> Result<(Params, History), TrainError> {
         epochs: 3,
         gradient_accumulation_steps: 2,
         eval_every: Every::Steps(2),
+        non_finite: NonFinite::Skip,
+        loss_scaler: Some(LossScaler::new(1024., 2., 0.5, 2)?),
         ..Default::default()
     };
     let options = CheckpointOptions {
@@ -93,10 +117,20 @@ fn run(setup: Run) -> Result<(Params, History), TrainError> {
         ..CheckpointOptions::new(setup.folder)
     };
     let history = Trainer::new(&model, optimizer, config)
+        .rebuild(&params, |vb| Mlp::new(&network, vb))
+        .callback(freezing)
+        .callback(ReduceLrOnPlateau::new("eval_loss", plateau, 0.02)?)
+        .callback(CsvLog::append(logs.join("log.csv"))?.with("run", "a"))
+        .callback(MetricsLog::append(logs.join("log.jsonl"))?.with("run", "a"))
+        .callback(
+            TensorBoard::new(logs.join("board"))
+                .histograms(&params, 2)
+                .text("configuration", &network)?,
+        )
         .schedule(Warmup::new(2, Cosine::over(7)))
         .ema(Ema::new(params.trainable(), 0.9).unwrap())
         .callback(EarlyStopping::minimize("eval_loss").restore_best(&params))
-        .callback(CrashAfter(setup.crash_after))
+        .callback(EndAfter(setup.crash_after, setup.ending))
         .checkpoints(&params, options)
         .fit(&train, &eval)?;
     Ok((params, history))
@@ -124,12 +158,41 @@ fn without_times(history: &[Epoch]) -> Vec<Exact> {
     history.iter().map(bits).collect()
 }
 
+/// What the logs of a run say, but for times: the rows of the table, the lines of the log without the
+/// fields that are times, and the events.
+fn logged(folder: &Path) -> (Vec<Vec<String>>, Vec<String>, events::Shown) {
+    let timed = |name: &str| {
+        name.starts_with("time/")
+            || name.contains("memory/")
+            || name.contains("_second")
+            || name == "resident_bytes"
+    };
+    let logs = folder.join("logs");
+    let mut table = csv::Reader::from_path(logs.join("log.csv")).unwrap();
+    let header = table.headers().unwrap().clone();
+    let untimed = |row: &csv::StringRecord| {
+        let cells = header.iter().zip(row).filter(|(name, _)| !timed(name));
+        cells.map(|(name, cell)| format!("{name}={cell}")).collect()
+    };
+    let rows = table.records().map(|row| untimed(&row.unwrap())).collect();
+    let lines = std::fs::read_to_string(logs.join("log.jsonl")).unwrap();
+    let lines = lines.lines().map(|line| {
+        let mut fields: serde_json::Map<_, _> = serde_json::from_str(line).unwrap();
+        fields.retain(|name, _| !timed(name));
+        serde_json::to_string(&fields).unwrap()
+    });
+    let mut shown = events::read(&logs.join("board"));
+    shown.retain(|(tag, ..)| !timed(tag));
+    (rows, lines.collect(), shown)
+}
+
 fn setup(folder: &Path) -> Run<'_> {
     Run {
         folder,
         every: Every::Steps(1),
         workers: 0,
         crash_after: usize::MAX,
+        ending: Ending::Crash,
         resume: Resume::IfAny,
     }
 }
@@ -139,24 +202,66 @@ fn a_run_resumed_at_any_step_is_the_uninterrupted_run_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let (params, history) = run(setup(folder.path())).unwrap();
     assert_eq!((history.len(), history[2].step), (3, 9));
-    for every in [Every::Steps(1), Every::Steps(2), Every::Epochs(1)] {
+    let log = logged(folder.path());
+    assert_eq!((log.0.len(), log.1.len()), (3, 3));
+    let steps = |tag: &str| -> Vec<u64> {
+        let tagged = log.2.iter().filter(|(t, ..)| t == tag);
+        tagged.map(|(_, step, _)| *step).collect()
+    };
+    assert_eq!(steps("train/loss"), Vec::from_iter(1..=9));
+    assert_eq!(steps("eval/loss"), [2, 4, 6, 8, 9]);
+    let first = params.names()[0].clone();
+    // Frozen in steps 4 to 6.
+    assert_eq!(steps(&format!("gradients/{first}")), [2, 8]);
+    assert_eq!(steps(&format!("parameters/{first}")), [2, 8]);
+    assert_eq!(steps("configuration/text_summary"), [0]);
+    let ends = [Ending::Crash, Ending::Signal];
+    let when = [
+        Every::Steps(1),
+        Every::Steps(2),
+        Every::Epochs(1),
+        Every::Epochs(2),
+    ];
+    for (every, ending) in when.into_iter().flat_map(|e| ends.map(|end| (e, end))) {
         for crash_after in 1..=9 {
             let folder = tempfile::tempdir().unwrap();
             let setup = Run {
                 every,
+                ending,
                 ..setup(folder.path())
             };
-            let crash = run(Run {
+            let broken = run(Run {
                 crash_after,
                 ..setup.clone()
             });
-            assert!(matches!(crash, Err(TrainError::NoParams)));
+            let what = format!("{every:?}, {ending:?} after {crash_after}");
+            assert!(broken.is_err(), "{what}");
             let (resumed, again) = run(setup).unwrap();
-            let what = format!("{every:?}, crash after {crash_after}");
             assert_eq!(bits(&params), bits(&resumed), "{what}");
             assert_eq!(without_times(&history), without_times(&again), "{what}");
+            assert_eq!(log, logged(folder.path()), "{what}");
         }
     }
+}
+
+/// Killed again and again, each time a step further than the checkpoint before.
+#[test]
+fn a_run_killed_many_times_is_the_uninterrupted_run_and_so_are_its_logs() {
+    let whole = tempfile::tempdir().unwrap();
+    let (params, history) = run(setup(whole.path())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for crash_after in 1..=9 {
+        let crash = run(Run {
+            every: Every::Steps(2),
+            crash_after,
+            ..setup(folder.path())
+        });
+        assert!(crash.is_err());
+    }
+    let (resumed, again) = run(setup(folder.path())).unwrap();
+    assert_eq!(bits(&params), bits(&resumed));
+    assert_eq!(without_times(&history), without_times(&again));
+    assert_eq!(logged(whole.path()), logged(folder.path()));
 }
 
 #[test]

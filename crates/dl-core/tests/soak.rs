@@ -31,13 +31,13 @@ impl Dataset for Repeated {
     }
 }
 
-/// Resident bytes by step, every thousand steps.
+/// Resident bytes, every hundred steps.
 #[derive(Clone, Default)]
 struct Memory(Rc<RefCell<Vec<u64>>>);
 
 impl Callback for Memory {
     fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
-        if step.step.is_multiple_of(1000) {
+        if step.step.is_multiple_of(100) {
             self.0.borrow_mut().push(resident_bytes());
         }
         Ok(Flow::Continue)
@@ -50,10 +50,15 @@ fn resident_bytes() -> u64 {
     pages * 4096
 }
 
+/// A single reading depends on whether a checkpoint is being written at that moment.
+fn highest(readings: &[u64]) -> f64 {
+    readings.iter().max().copied().unwrap_or_default() as f64
+}
+
 /// 50,000 steps of the perceptron of the examples with a log, a checkpoint every 500 steps and a
 /// loader thread.
 #[test]
-fn memory_after_fifty_thousand_steps_is_that_after_one_thousand() {
+fn memory_after_fifty_thousand_steps_is_that_of_the_first_ones() {
     let folder = tempfile::tempdir().unwrap();
     let rows = 32 * 100;
     let mut x = vec![0f32; rows * 784];
@@ -86,13 +91,9 @@ fn memory_after_fifty_thousand_steps_is_that_after_one_thousand() {
         .fit(&train, &train)
         .unwrap();
     let memory = memory.0.borrow();
-    assert_eq!(memory.len(), 50);
-    let (first, last) = (memory[0] as f64, memory[49] as f64);
-    println!(
-        "{:.1} MB after 1,000 steps, {:.1} MB after 50,000",
-        first / 1e6,
-        last / 1e6
-    );
+    assert_eq!(memory.len(), 500);
+    let (first, last) = (highest(&memory[..60]), highest(&memory[440..]));
+    println!("{first} bytes in the first 6,000 steps, {last} in the last");
     // 2 %: what the allocator moves about, and 25 epochs of history.
-    assert!(last <= first * 1.02, "{memory:?}");
+    assert!(last <= first * 1.02, "{first} bytes, then {last}");
 }

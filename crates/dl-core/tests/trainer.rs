@@ -1,6 +1,8 @@
 //! What the training loop promises.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::cell::{Cell, RefCell};
+
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
 use dl_autograd::{Purpose, Rng};
@@ -9,8 +11,11 @@ use dl_core::data::{DataLoader, StackTensors, TensorDataset};
 use dl_core::layers::{Linear, linear};
 use dl_core::losses::{Reduction, cross_entropy};
 use dl_core::models::{Mlp, MlpConfig};
-use dl_core::train::{Callback, Epoch, Flow, MetricsLog, Step, TrainError, Trainer, TrainerConfig};
-use dl_optim::{Adam, Error as OptimError, Optimizer, Sgd};
+use dl_core::train::{
+    Callback, Epoch, Flow, Freezing, Gradients, MetricsLog, Step, TrainError, Trainer,
+    TrainerConfig,
+};
+use dl_optim::{Adam, Error as OptimError, LossScaler, NonFinite, Optimizer, Sgd};
 
 type Loader = DataLoader<TensorDataset, StackTensors>;
 
@@ -50,29 +55,286 @@ fn fit(model: &dyn ModuleT, params: &Params, config: TrainerConfig, train: &Load
     trainer.fit(train, &loader(22)).unwrap()
 }
 
-/// One step of SGD over all 22 samples: in one batch, and in batches of 8, 8 and 6.
+/// Two epochs over 22 samples, a step on 12 and one on the 10 that are left: as batches of 12 and 10,
+/// of 4, 4, 4 and 4, 4, 2, and of 3 to a step of 4 and 3, 3, 3, 1.
 #[test]
 fn accumulated_batches_step_as_one_big_batch_does() {
-    let run = |batch_size, gradient_accumulation_steps| {
+    let run = |batch_size, gradient_accumulation_steps, loss_scaler| {
         let (params, model) = mlp(0.);
         let rule = Sgd {
-            lr: 0.5,
+            lr: 0.1,
             ..Sgd::default()
         };
         let config = TrainerConfig {
-            epochs: 1,
+            epochs: 2,
             gradient_accumulation_steps,
+            loss_scaler,
             ..Default::default()
         };
         let optimizer = Optimizer::new(params.trainable(), rule).unwrap();
         let mut trainer = Trainer::new(&model, optimizer, config);
         let history = trainer.fit(&loader(batch_size), &loader(22)).unwrap();
-        assert_eq!(history[0].step, 1);
+        assert_eq!(history[1].step, 4);
         weights(&params)
     };
-    // Sums of 22 terms in another order: a few units in the last place of values near 1.
-    for (big, small) in run(22, 1).iter().zip(run(8, 3)) {
-        assert!((big - small).abs() < 1e-6, "{big} and {small}");
+    let scaled = Some(LossScaler::default());
+    for (batch, window, scaler) in [(4, 3, None), (3, 4, None), (4, 3, scaled), (12, 1, scaled)] {
+        // Sums of 12 terms in another order: a few units in the last place of values near 1.
+        for (big, small) in run(12, 1, None).iter().zip(run(batch, window, scaler)) {
+            assert!((big - small).abs() < 1e-6, "{big} and {small}");
+        }
+    }
+}
+
+/// Trains with this policy and a loss of the second batch that is NaN; the weights, whether each
+/// step was skipped, and how it ended.
+fn with_a_nan(non_finite: NonFinite) -> (Vec<f32>, Vec<bool>, std::result::Result<(), String>) {
+    let (params, model) = mlp(0.);
+    let (skipped, batches) = (RefCell::new(vec![]), Cell::new(0));
+    let optimizer = Optimizer::new(params.trainable(), Sgd::default()).unwrap();
+    let config = TrainerConfig {
+        epochs: 1,
+        non_finite,
+        sanity_eval_batches: 0,
+        ..Default::default()
+    };
+    let mut trainer = Trainer::new(&model, optimizer, config)
+        .loss(|z, y| {
+            batches.set(batches.get() + 1);
+            let bad = if batches.get() == 2 { f64::NAN } else { 1. };
+            let plain = dl_autograd::Reduction::None;
+            dl_autograd::cross_entropy(z, y, &Default::default(), plain)? * bad
+        })
+        .callback(Hear(|step: &Step| skipped.borrow_mut().push(step.skipped)));
+    let ended = trainer.fit(&loader(8), &loader(22));
+    drop(trainer);
+    let ended = ended.map(|history| {
+        let trained = history[0].metric("train_loss").unwrap();
+        assert!(trained.is_finite() != (non_finite == NonFinite::Allow));
+        assert_eq!(
+            history[0].skipped_steps,
+            skipped.borrow().iter().filter(|s| **s).count()
+        );
+    });
+    let ended = ended.map_err(|error| error.to_string());
+    (weights(&params), skipped.into_inner(), ended)
+}
+
+/// Calls a closure after each step.
+struct Hear<F>(F);
+
+impl<F: FnMut(&Step)> Callback for Hear<F> {
+    fn on_step_end(&mut self, step: &Step) -> std::result::Result<Flow, TrainError> {
+        self.0(step);
+        Ok(Flow::Continue)
+    }
+}
+
+#[test]
+fn what_is_not_finite_ends_the_run_is_left_out_or_let_through() {
+    let (weights, skipped, ended) = with_a_nan(NonFinite::Error);
+    assert!(weights.iter().all(|w| w.is_finite()) && skipped == [false]);
+    assert!(ended.unwrap_err().starts_with("loss is NaN at step 2"));
+    let (weights, skipped, ended) = with_a_nan(NonFinite::Skip);
+    assert!(weights.iter().all(|w| w.is_finite()) && ended.is_ok());
+    assert_eq!(skipped, [false, true, false]);
+    let (weights, skipped, ended) = with_a_nan(NonFinite::Allow);
+    assert!(weights.iter().any(|w| w.is_nan()) && ended.is_ok());
+    assert_eq!(skipped, [false; 3]);
+}
+
+/// The loss is finite, its gradient is not: the square root at 0.
+#[test]
+fn a_gradient_that_is_not_finite_is_named_before_the_weights_are_touched() {
+    let (params, model) = mlp(0.);
+    let before = weights(&params);
+    let optimizer = Optimizer::new(params.trainable(), Sgd::default()).unwrap();
+    let mut trainer = Trainer::new(&model, optimizer, TrainerConfig::default())
+        .loss(|z, _| ((z - z.detach())?.sqrt()? + z)?.sum(1));
+    let error = trainer.fit(&loader(8), &loader(8)).unwrap_err().to_string();
+    drop(trainer);
+    assert!(
+        error.starts_with("the gradient is not finite for "),
+        "{error}"
+    );
+    assert_eq!(weights(&params), before);
+}
+
+/// 2¹⁴⁰ times a gradient is beyond f32: the scale is halved until it fits, and then the steps are
+/// those of a run without a scale, as powers of two change no digit.
+#[test]
+fn a_loss_scale_that_is_too_large_is_lowered_and_then_changes_no_bit() {
+    let run = |loss_scaler: Option<LossScaler>, max_steps| {
+        let (params, model) = mlp(0.);
+        let skipped = Cell::new(0);
+        let config = TrainerConfig {
+            epochs: 90,
+            max_steps: Some(max_steps),
+            loss_scaler,
+            ..Default::default()
+        };
+        let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+        let count = |step: &Step| skipped.set(skipped.get() + usize::from(step.skipped));
+        let mut trainer = Trainer::new(&model, optimizer, config).callback(Hear(count));
+        trainer.fit(&loader(22), &loader(22)).unwrap();
+        drop(trainer);
+        (weights(&params), skipped.get())
+    };
+    let scaler = LossScaler::new(2f64.powi(140), 2., 0.5, 1000).unwrap();
+    let (scaled, skipped) = run(Some(scaler), 40);
+    // 2¹⁴⁰ / 22, the factor of the summed losses, has to come below 2¹²⁸, and the gradients too.
+    assert!((8..30).contains(&skipped), "{skipped}");
+    assert_eq!(scaled, run(None, 40 - skipped).0);
+}
+
+/// Gradients that a callback wanted.
+struct Keep<'a>(&'a RefCell<Vec<Gradients>>);
+
+impl Callback for Keep<'_> {
+    fn wants_gradients(&self, step: usize) -> bool {
+        step == 2
+    }
+
+    fn on_gradients(&mut self, found: &Gradients) -> std::result::Result<(), TrainError> {
+        self.0.borrow_mut().push(found.clone());
+        Ok(())
+    }
+}
+
+/// Plain SGD moves each weight by −η g, whatever the windows and the loss scale.
+#[test]
+fn gradients_come_to_those_who_want_them_as_the_optimizer_took_them() {
+    for (window, loss_scaler) in [(1, None), (3, None), (2, Some(LossScaler::default()))] {
+        let (params, model) = mlp(0.);
+        let (kept, seen) = (RefCell::new(vec![]), RefCell::new(vec![]));
+        let rule = Sgd {
+            lr: 1.,
+            ..Sgd::default()
+        };
+        let config = TrainerConfig {
+            gradient_accumulation_steps: window,
+            loss_scaler,
+            ..Default::default()
+        };
+        let optimizer = Optimizer::new(params.trainable(), rule).unwrap();
+        let mut trainer = Trainer::new(&model, optimizer, config)
+            .callback(Keep(&kept))
+            .callback(Hear(|_: &Step| seen.borrow_mut().push(weights(&params))));
+        trainer.fit(&loader(4), &loader(22)).unwrap();
+        drop(trainer);
+        let (kept, seen) = (kept.into_inner(), seen.into_inner());
+        assert_eq!((kept.len(), kept[0].step), (1, 2));
+        let flat = kept[0].by_name.values().map(|g| g.flatten_all().unwrap());
+        let flat: Vec<f32> = flat.flat_map(|g| g.to_vec1::<f32>().unwrap()).collect();
+        for ((before, after), g) in seen[0].iter().zip(&seen[1]).zip(flat) {
+            // One rounding of a difference of values below 2.
+            assert!((before - g - after).abs() < 3e-7, "{before} {after} {g}");
+        }
+    }
+}
+
+#[test]
+fn what_is_frozen_at_an_epoch_stays_and_gets_no_gradient() {
+    let (params, model) = mlp(0.);
+    let first = params.names()[0].rsplit_once('.').unwrap().0.to_string();
+    let (seen, kept) = (RefCell::new(vec![]), RefCell::new(vec![]));
+    let network = MlpConfig {
+        inputs: 3,
+        hidden: vec![16, 16],
+        classes: 2,
+        dropout: 0.,
+    };
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let freezing = Freezing::new(&params)
+        .freeze(format!("{first}.*"), 1)
+        .unfreeze("*", 2);
+    let weight = format!("{first}.weight");
+    let look = |step: &Step| {
+        let tensor = params.get(&weight).unwrap().flatten_all().unwrap();
+        seen.borrow_mut()
+            .push((step.epoch, tensor.to_vec1::<f32>().unwrap()));
+    };
+    let mut trainer = Trainer::new(&model, optimizer, TrainerConfig::default())
+        .rebuild(&params, |vb| Mlp::new(&network, vb))
+        .callback(freezing)
+        .callback(Keep(&kept))
+        .callback(Hear(look));
+    trainer.fit(&loader(8), &loader(8)).unwrap();
+    drop(trainer);
+    let seen = seen.into_inner();
+    assert!(seen[0].1 == seen[2].1 && seen[2].1 != seen[3].1);
+    assert!(!kept.into_inner()[0].by_name.contains_key(&weight));
+}
+
+#[test]
+fn a_model_that_cannot_be_built_again_or_optimized_is_an_error_that_says_so() {
+    let (params, model) = mlp(0.);
+    let first = params.names()[0].rsplit_once('.').unwrap().0.to_string();
+    let trainer = |vars, freezing| {
+        let optimizer = Optimizer::new(vars, Adam::default()).unwrap();
+        Trainer::new(&model, optimizer, TrainerConfig::default()).callback(freezing)
+    };
+    let freezing = |pattern: &str| Freezing::new(&params).freeze(pattern, 1);
+    let fails = |mut trainer: Trainer| trainer.fit(&loader(8), &loader(8)).unwrap_err().to_string();
+    let unbuilt = fails(trainer(params.trainable(), freezing(&format!("{first}.*"))));
+    assert!(unbuilt.contains("`Trainer::rebuild`"), "{unbuilt}");
+    let typo = fails(trainer(params.trainable(), freezing("backbon.*")));
+    assert_eq!(typo, "`backbon.*` matches none of the 6 parameters");
+    // Given only what trained when it was made.
+    params.freeze(&format!("{first}.*")).unwrap();
+    let head = trainer(params.trainable(), Freezing::new(&params).unfreeze("*", 2));
+    let missing = fails(head.rebuild(&params, |vb| {
+        let network = MlpConfig {
+            inputs: 3,
+            hidden: vec![16, 16],
+            classes: 2,
+            dropout: 0.,
+        };
+        Mlp::new(&network, vb)
+    }));
+    assert!(
+        missing.starts_with(&format!(
+            "the optimizer was not given {first}.bias, {first}.weight"
+        )),
+        "{missing}"
+    );
+}
+
+/// Integer inputs are tokens: 22 rows of 5.
+#[test]
+fn tokens_are_counted_where_the_batches_know_and_times_add_up() {
+    let embed = |x: &Tensor| x.to_dtype(candle_core::DType::F32)?.narrow(1, 0, 3);
+    struct Narrow<F>(Mlp, F);
+    impl<F: Fn(&Tensor) -> Result<Tensor>> ModuleT for Narrow<F> {
+        fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+            self.0.forward_t(&self.1(x)?, train)
+        }
+    }
+    let (params, model) = mlp(0.);
+    let model = Narrow(model, embed);
+    let x = Tensor::arange(0u32, 110, &Device::Cpu)
+        .unwrap()
+        .reshape((22, 5))
+        .unwrap();
+    let y = Tensor::zeros(22, candle_core::DType::U32, &Device::Cpu).unwrap();
+    let tokens = DataLoader::new(TensorDataset::new(x, y).unwrap(), StackTensors).batch_size(8);
+    let steps = RefCell::new(vec![]);
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let mut trainer = Trainer::new(&model, optimizer, TrainerConfig::default())
+        .callback(Hear(|step: &Step| steps.borrow_mut().push(*step)));
+    let history = trainer.fit(&tokens, &tokens).unwrap();
+    drop(trainer);
+    let steps = steps.into_inner();
+    let counts: Vec<_> = steps.iter().take(3).map(|step| step.tokens).collect();
+    assert_eq!(counts, [Some(40), Some(40), Some(30)]);
+    for (n, epoch) in history.iter().enumerate() {
+        let own = &steps[3 * n..3 * n + 3];
+        let seconds: f64 = own.iter().map(|step| step.seconds).sum();
+        assert!(own.iter().all(|step| step.data_seconds <= step.seconds));
+        assert!(seconds <= epoch.train_seconds && epoch.data_seconds <= epoch.train_seconds);
+        assert!(epoch.eval_seconds > 0.);
+        let ratio = epoch.train_tokens_per_second.unwrap() / epoch.train_samples_per_second;
+        assert!((ratio - 5.).abs() < 1e-9);
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct Parameter {
     pub(crate) rule: usize,
     pub(crate) lr_scale: f64,
     pub(crate) weight_decay: Option<f64>,
+    /// Whether steps leave it as it is.
+    pub(crate) frozen: bool,
     /// Steps with a gradient.
     pub(crate) step: usize,
     /// Empty until the first of them.
@@ -286,7 +288,7 @@ impl Optimizer {
             path: self.path,
             low_precision: self.low_precision,
         };
-        for parameter in &mut self.parameters {
+        for parameter in self.parameters.iter_mut().filter(|p| !p.frozen) {
             if let Some(gradient) = grads.get(&parameter.var) {
                 let rule = self.rules[parameter.rule].as_ref();
                 parameter.update(rule, gradient, intake, how)?;
@@ -361,6 +363,36 @@ impl Optimizer {
             .map(|parameter| (parameter.name.as_str(), &parameter.var))
     }
 
+    /// Leaves the parameters of these names as they are from now on, and all others not: a frozen one
+    /// is not updated, decayed or missed when it has no gradient, and what its rule remembers stays.
+    ///
+    /// ```
+    /// use candle_core::{Device, Var};
+    /// use dl_optim::{Optimizer, Sgd};
+    /// let [x, y] = [Var::new(1.0_f64, &Device::Cpu)?, Var::new(1.0_f64, &Device::Cpu)?];
+    /// let params = [("x".to_string(), x.clone()), ("y".to_string(), y.clone())];
+    /// let mut sgd = Optimizer::new(params, Sgd { lr: 0.25, ..Sgd::default() })?;
+    /// sgd.set_frozen(|name| name == "x");
+    /// sgd.step(&(x.sqr()? + y.sqr()?)?.backward()?)?;
+    /// assert_eq!((x.to_scalar::<f64>()?, y.to_scalar::<f64>()?), (1.0, 0.5));
+    /// # Ok::<(), dl_optim::Error>(())
+    /// ```
+    pub fn set_frozen(&mut self, frozen: impl Fn(&str) -> bool) {
+        for parameter in &mut self.parameters {
+            parameter.frozen = frozen(&parameter.name);
+        }
+    }
+
+    /// The parameters that steps update, in name order.
+    pub fn trainable(&self) -> impl Iterator<Item = (&str, &Var)> {
+        let trainable = self.moving();
+        trainable.map(|parameter| (parameter.name.as_str(), &parameter.var))
+    }
+
+    fn moving(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| !parameter.frozen)
+    }
+
     /// What holds for the parameter of this name.
     pub fn settings(&self, name: &str) -> Option<Settings> {
         let found = self
@@ -377,7 +409,7 @@ impl Optimizer {
 
     fn check(&self, grads: &GradStore) -> Result<()> {
         let mut names = Vec::new();
-        for parameter in &self.parameters {
+        for parameter in self.moving() {
             parameter.check_shape(self.rules[parameter.rule].as_ref())?;
             match grads.get(&parameter.var) {
                 Some(gradient) => parameter.check(gradient)?,
@@ -397,7 +429,7 @@ impl Optimizer {
             let limit = f64::INFINITY;
             return Ok(Intake { scale, limit });
         };
-        let vars = self.parameters.iter().map(|parameter| &parameter.var);
+        let vars = self.moving().map(|parameter| &parameter.var);
         let (intake, norm) = clip.common(vars.filter_map(|var| grads.get(var)), scale)?;
         self.grad_norm = norm;
         Ok(intake)
@@ -405,7 +437,7 @@ impl Optimizer {
 
     fn centred(&self, grads: &GradStore) -> Result<GradStore> {
         let mut centred = GradStore::default();
-        for Parameter { var, .. } in &self.parameters {
+        for Parameter { var, .. } in self.moving() {
             if let Some(gradient) = grads.get(var) {
                 centred.insert(var, centralized(gradient)?);
             }
@@ -419,7 +451,7 @@ impl Optimizer {
             return Ok(true);
         }
         let mut names = Vec::new();
-        for Parameter { name, var, .. } in &self.parameters {
+        for Parameter { name, var, .. } in self.moving() {
             if let Some(gradient) = grads.get(var)
                 && !is_finite(gradient)?
             {
@@ -459,6 +491,7 @@ impl Parameter {
             rule,
             lr_scale,
             weight_decay,
+            frozen: false,
             step: 0,
             slots: Vec::new(),
             master: None,

@@ -1,6 +1,7 @@
 //! Checkpoints written while the training goes on.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::{CheckpointError, Checkpoints, Snapshot};
@@ -27,7 +28,39 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 #[derive(Debug)]
 pub struct Writer {
     checkpoints: Checkpoints,
-    writing: Option<JoinHandle<Result<PathBuf>>>,
+    worker: Option<Worker>,
+    writing: bool,
+}
+
+/// One thread for the whole run: a new one for every checkpoint would take its memory from another
+/// arena of the allocator each time.
+#[derive(Debug)]
+struct Worker {
+    snapshots: Sender<Snapshot>,
+    written: Receiver<Result<PathBuf>>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn spawn(checkpoints: Checkpoints) -> std::io::Result<Self> {
+        let (snapshots, to_write) = channel::<Snapshot>();
+        let (done, written) = channel();
+        let thread = std::thread::Builder::new().name("checkpoint".to_string());
+        let thread = thread.spawn(move || {
+            for snapshot in to_write {
+                let result = checkpoints.save(&snapshot);
+                drop(snapshot);
+                if done.send(result).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self {
+            snapshots,
+            written,
+            thread,
+        })
+    }
 }
 
 impl Writer {
@@ -35,30 +68,46 @@ impl Writer {
     pub fn new(checkpoints: Checkpoints) -> Self {
         Self {
             checkpoints,
-            writing: None,
+            worker: None,
+            writing: false,
         }
     }
 
     /// Copies the snapshot and begins to write it. Returns the checkpoint that was finished before.
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<Option<PathBuf>> {
         let before = self.finish()?;
-        let (snapshot, checkpoints) = (snapshot.copied()?, self.checkpoints.clone());
-        let thread = std::thread::Builder::new().name("checkpoint".to_string());
-        let spawned = thread.spawn(move || checkpoints.save(&snapshot));
-        self.writing = Some(spawned.map_err(|source| CheckpointError::Io {
-            path: self.checkpoints.folder().to_path_buf(),
-            source,
-        })?);
+        let snapshot = snapshot.copied()?;
+        let sent = self.worker()?.snapshots.send(snapshot);
+        sent.map_err(|_| CheckpointError::WriterGone)?;
+        self.writing = true;
         Ok(before)
+    }
+
+    fn worker(&mut self) -> Result<&Worker> {
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => Worker::spawn(self.checkpoints.clone()).map_err(|source| {
+                let path = self.checkpoints.folder().to_path_buf();
+                CheckpointError::Io { path, source }
+            })?,
+        };
+        Ok(self.worker.insert(worker))
     }
 
     /// Waits until nothing is being written, and returns what was.
     pub fn finish(&mut self) -> Result<Option<PathBuf>> {
-        let Some(writing) = self.writing.take() else {
+        if !std::mem::take(&mut self.writing) {
             return Ok(None);
-        };
-        let path = writing.join().map_err(|_| CheckpointError::WriterGone)?;
-        path.map(Some)
+        }
+        let written = self.worker()?.written.recv();
+        match written {
+            Ok(path) => path.map(Some),
+            Err(_) => {
+                // It panicked; the next checkpoint gets a new one.
+                self.worker = None;
+                Err(CheckpointError::WriterGone)
+            }
+        }
     }
 }
 
@@ -66,6 +115,13 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if let Err(error) = self.finish() {
             tracing::error!("{error}");
+        }
+        if let Some(Worker {
+            snapshots, thread, ..
+        }) = self.worker.take()
+        {
+            drop(snapshots);
+            let _ = thread.join();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
@@ -15,6 +16,8 @@ pub enum Flow {
     Continue,
     /// Go on with the learning rate multiplied by this.
     ScaleLr(f64),
+    /// Go on with the model built again, since parameters were frozen or thawed.
+    Rebuild,
     /// End the run after this event, as if it were complete.
     Stop,
     /// End the run at once, with a checkpoint to go on from and an error that says so.
@@ -32,6 +35,10 @@ pub struct Plan {
     pub trainable: usize,
     /// The step of the checkpoint that the run goes on from.
     pub resumed: Option<usize>,
+    /// What a log of this run says of later steps comes again and is to be taken off: the step of the
+    /// checkpoint, or 0 if the run was to go on and stopped before it had one. None for a run that only
+    /// begins.
+    pub cut_after: Option<usize>,
 }
 
 /// One optimizer step.
@@ -47,8 +54,28 @@ pub struct Step {
     pub lr: f64,
     /// Samples of the step.
     pub samples: usize,
+    /// Tokens of the step, where the batches know.
+    pub tokens: Option<usize>,
     /// Norm of all gradients before clipping, where clipping computes it.
     pub grad_norm: Option<f64>,
+    /// Whether the weights stayed as they were, because of something that is not finite.
+    pub skipped: bool,
+    /// Seconds from the end of the step before to the end of this one, without evaluations,
+    /// checkpoints and callbacks.
+    pub seconds: f64,
+    /// Those of them that were spent waiting for data.
+    pub data_seconds: f64,
+}
+
+/// The gradients of one step, as the optimizer took them: of the mean loss, before clipping.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// The step, from 1, over the whole run.
+    pub step: usize,
+    /// Of each parameter that has one, by its name.
+    pub by_name: BTreeMap<String, Tensor>,
 }
 
 /// One evaluation, in mid-epoch or at its end.
@@ -86,6 +113,25 @@ pub struct Epoch {
     pub train_seconds: f64,
     /// Training samples a second.
     pub train_samples_per_second: f64,
+    /// Training tokens a second, where the batches know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_tokens_per_second: Option<f64>,
+    /// Seconds of training that were spent waiting for data.
+    #[serde(default)]
+    pub data_seconds: f64,
+    /// Seconds of evaluations.
+    #[serde(default)]
+    pub eval_seconds: f64,
+    /// Seconds that checkpoints held the training up, since the epoch before ended: one is taken when
+    /// an epoch is over and counts in the next.
+    #[serde(default)]
+    pub checkpoint_seconds: f64,
+    /// Steps that left the weights as they were, because of something that is not finite.
+    #[serde(default)]
+    pub skipped_steps: usize,
+    /// Bytes of memory that the process held at the end, where the system says so.
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
 }
 
 impl Epoch {
@@ -110,8 +156,9 @@ fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError>
 
 /// Hears what happens in a run. Every hook is optional.
 ///
-/// For each step: `on_step_end`, then `on_evaluation` if one is due. At the end of an epoch:
-/// `on_evaluation`, then `on_epoch_end`. `on_checkpoint` comes when a checkpoint is whole on disk.
+/// For each epoch `on_epoch_begin`. For each step: `on_gradients` if a callback wants them, then
+/// `on_step_end`, then `on_evaluation` if one is due. At the end of an epoch: `on_evaluation`, then
+/// `on_epoch_end`. `on_checkpoint` comes when a checkpoint is whole on disk.
 ///
 /// ```
 /// use dl_core::train::{Callback, Epoch, Flow, TrainError};
@@ -129,6 +176,24 @@ fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError>
 pub trait Callback {
     /// Before the first step, after what was saved has been loaded.
     fn on_train_begin(&mut self, _: &Plan) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    /// Before the first step of an epoch, and before the first after a resumption in its middle; from
+    /// 1.
+    fn on_epoch_begin(&mut self, epoch: usize) -> Result<Flow, TrainError> {
+        let _ = epoch;
+        Ok(Flow::Continue)
+    }
+
+    /// Whether `on_gradients` is to be called for the step of this number. Default no.
+    fn wants_gradients(&self, step: usize) -> bool {
+        let _ = step;
+        false
+    }
+
+    /// After an optimizer step for which a callback wanted the gradients, unless it was skipped.
+    fn on_gradients(&mut self, _: &Gradients) -> Result<(), TrainError> {
         Ok(())
     }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use dl_optim::{LossScaler, NonFinite};
+
 use super::TrainError;
 use crate::checkpoint::Keep;
 
@@ -50,8 +52,17 @@ pub struct TrainerConfig {
     pub first_epoch: usize,
     /// Ends the run after this many optimizer steps, `≥ 1`. Default none.
     pub max_steps: Option<usize>,
-    /// Batches whose gradients make one optimizer step, `≥ 1`. Default `1`.
+    /// Batches whose gradients make one optimizer step, `≥ 1`; the last step of an epoch has those that
+    /// are left. Every sample counts the same, so the step is that of one large batch. Default `1`.
     pub gradient_accumulation_steps: usize,
+    /// What a loss or a gradient that is not finite does, whatever the optimizer was told: `error` ends
+    /// the run before the weights are touched and names batch and origin, `skip` leaves the step out,
+    /// `allow` lets it through to the weights, as PyTorch does. Default `error`.
+    pub non_finite: NonFinite,
+    /// Multiplies the loss before the backward so that small f16 gradients stay above 0; a step whose
+    /// gradients overflow is left out and the scale lowered. Its state is part of the checkpoint.
+    /// Default none.
+    pub loss_scaler: Option<LossScaler>,
     /// When the evaluation runs. The last epoch always ends with one. Default every epoch.
     pub eval_every: Every,
     /// Evaluation batches that are tried before the first step, so that what is wrong there shows at
@@ -75,6 +86,8 @@ impl Default for TrainerConfig {
             first_epoch: 0,
             max_steps: None,
             gradient_accumulation_steps: 1,
+            non_finite: NonFinite::Error,
+            loss_scaler: None,
             eval_every: Every::Epochs(1),
             sanity_eval_batches: 1,
             limit_train_batches: None,
@@ -118,7 +131,12 @@ impl TrainerConfig {
         ];
         options
             .into_iter()
-            .try_for_each(|(field, value)| at_least_one(field, value))
+            .try_for_each(|(field, value)| at_least_one(field, value))?;
+        if let Some(scaler) = self.loss_scaler {
+            let (growth, backoff) = (scaler.growth_factor, scaler.backoff_factor);
+            LossScaler::new(scaler.scale, growth, backoff, scaler.growth_interval)?;
+        }
+        Ok(())
     }
 }
 
@@ -150,7 +168,8 @@ pub enum Resume {
 pub struct CheckpointOptions {
     /// Their folder.
     pub folder: PathBuf,
-    /// When one is written; the run ends with one besides. Default every epoch.
+    /// When one is written; the run ends with one besides. One that is due after the last step of an
+    /// epoch is written after the evaluation at its end. Default every epoch.
     pub every: Every,
     /// Which stay. Default the newest two.
     pub keep: Keep,

@@ -70,6 +70,26 @@ pub enum TrainError {
     /// The parameters of the model are needed for its checkpoints.
     #[error("a state needs the model's weights; name them with `Trainer::checkpoints`")]
     NoParams,
+    /// A callback froze or thawed parameters of a model that cannot be built again.
+    #[error("the model is to be built again; say how with `Trainer::rebuild`")]
+    NoBuilder,
+    /// Parameters train that the optimizer does not know.
+    #[error(
+        "the optimizer was not given {}; give it those too that are frozen at first",
+        names.join(", ")
+    )]
+    NotOptimized {
+        /// The parameters, in name order.
+        names: Vec<String>,
+    },
+    /// A pattern of a callback matches no parameter: most often a typing mistake.
+    #[error("`{pattern}` matches none of the {count} parameters")]
+    NothingMatches {
+        /// The pattern that came.
+        pattern: String,
+        /// How many there are.
+        count: usize,
+    },
     /// Two callbacks of a run have states of the same name.
     #[error("two callbacks have a state called `{name}`")]
     DuplicateState {

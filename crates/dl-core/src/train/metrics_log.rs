@@ -11,8 +11,9 @@ use super::{Callback, Epoch, Flow, Plan, TrainError};
 /// Appends one JSON object an epoch to a file: the fields of [`Epoch`] and some of one's own.
 ///
 /// A line is written whole and flushed before the next epoch begins, so a reader may follow the file.
-/// A run that goes on from a checkpoint first takes off its own lines (those with the same fields of
-/// one's own) that lie behind it: they come again.
+/// A run that goes on from a checkpoint, or begins again with `Resume::IfAny` before it had one, first
+/// takes off its own lines (those with the same fields of one's own) that lie behind it: they come
+/// again.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
@@ -75,7 +76,7 @@ impl MetricsLog {
 
 impl Callback for MetricsLog {
     fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
-        match plan.resumed {
+        match plan.cut_after {
             Some(step) => self.cut(step).map_err(|reason| TrainError::Write {
                 path: self.path.clone(),
                 reason,

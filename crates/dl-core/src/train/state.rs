@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::resident_memory::resident_bytes;
 use super::{Epoch, History, StepReport};
 use crate::checkpoint::Values;
 use crate::data::Position;
@@ -27,23 +28,37 @@ pub(super) struct State {
 
 /// What the current epoch has added up so far.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Totals {
     sums: Values,
     weights: Values,
     samples: usize,
+    tokens: Option<usize>,
+    skipped: usize,
+    /// Of training, waiting for data among it.
     pub(super) seconds: f64,
+    pub(super) data_seconds: f64,
+    pub(super) eval_seconds: f64,
+    pub(super) checkpoint_seconds: f64,
     lr: f64,
 }
 
 impl Totals {
     pub(super) fn add(&mut self, report: &StepReport) {
+        self.samples += report.samples;
+        if let Some(tokens) = report.tokens {
+            *self.tokens.get_or_insert(0) += tokens;
+        }
+        self.lr = report.lr;
+        if report.skipped {
+            self.skipped += 1;
+            return;
+        }
         let samples = report.samples as f64;
         self.count("loss", report.loss * samples, samples);
         for (name, mean) in &report.metrics {
             self.count(name, mean.sum(), mean.weight());
         }
-        self.samples += report.samples;
-        self.lr = report.lr;
     }
 
     fn count(&mut self, name: &str, sum: f64, weight: f64) {
@@ -73,6 +88,12 @@ impl State {
             learning_rate: totals.lr,
             train_seconds: totals.seconds,
             train_samples_per_second: totals.samples as f64 / totals.seconds,
+            train_tokens_per_second: totals.tokens.map(|n| n as f64 / totals.seconds),
+            data_seconds: totals.data_seconds,
+            eval_seconds: totals.eval_seconds,
+            checkpoint_seconds: totals.checkpoint_seconds,
+            skipped_steps: totals.skipped,
+            resident_bytes: resident_bytes(),
         };
         self.position = Position {
             epoch: self.position.epoch + 1,

@@ -1,12 +1,14 @@
 //! The usual step: a model, a loss, an optimizer, a schedule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
-use candle_nn::ModuleT;
-use dl_autograd::{RngScope, Tape, backward, sum};
-use dl_optim::{Constant, Ema, Optimizer, OptimizerState, Schedule};
+use candle_nn::{ModuleT, VarBuilder};
+use dl_autograd::{RngScope, Tape, backward, scale, sum};
+use dl_optim::{
+    Accumulator, Constant, Ema, LossScaler, NonFinite, Optimizer, OptimizerState, Schedule,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, Loss, StepReport, TrainError, TrainStep, Window};
@@ -20,15 +22,22 @@ use crate::summary::{first_non_finite, is_finite};
 /// Counts what a model said about a batch: (output, target) → the mean over its samples.
 pub type Metric<'a> = dyn Fn(&Tensor, &Tensor) -> CandleResult<Mean> + 'a;
 
+/// Builds the model on what parameters there are.
+type Builder<'a> = dyn Fn(VarBuilder<'static>) -> CandleResult<Box<dyn ModuleT + 'a>> + 'a;
+
 /// Forward, loss, backward, update, on batches of inputs and targets.
 ///
 /// The gradient of a step is that of the mean loss over all its samples, also when they come in
 /// several batches of different size. The optimizer names any parameter that got no gradient, and a
-/// loss that is not finite ends the run before it can spoil the weights. Built by
-/// [`Trainer::new`](super::Trainer::new), whose methods set its parts.
+/// loss or a gradient that is not finite ends the run before it can spoil the weights, unless
+/// [`TrainerConfig::non_finite`](super::TrainerConfig) says otherwise. Integer inputs are taken for
+/// tokens and counted. Built by [`Trainer::new`](super::Trainer::new), whose methods set its parts.
 pub struct Supervised<'a> {
-    pub(super) model: &'a dyn ModuleT,
+    pub(super) model: Model<'a>,
+    /// What to build it again from.
+    pub(super) builder: Option<(Params, Box<Builder<'a>>)>,
     pub(super) optimizer: Optimizer,
+    accumulator: Accumulator,
     base_lr: f64,
     /// What callbacks multiplied the rate by.
     lr_scale: f64,
@@ -39,17 +48,42 @@ pub struct Supervised<'a> {
     pub(super) seed: u64,
     pub(super) device: Device,
     pub(super) ema: Option<Ema>,
+    pub(super) non_finite: NonFinite,
+    pub(super) loss_scaler: Option<LossScaler>,
+    keep_gradients: bool,
     /// The model's, for checkpoints.
     pub(super) params: Option<Params>,
 }
 
-/// Gradients of a step that is not complete, and the samples they come from.
+/// A model as it came, or built again.
+pub(super) enum Model<'a> {
+    Given(&'a dyn ModuleT),
+    Built(Box<dyn ModuleT + 'a>),
+}
+
+impl Model<'_> {
+    fn forward(&self, inputs: &Tensor, train: bool) -> CandleResult<Tensor> {
+        match self {
+            Self::Given(model) => model.forward_t(inputs, train),
+            Self::Built(model) => model.forward_t(inputs, train),
+        }
+    }
+}
+
+/// What the batches of a step have added up so far.
 #[derive(Default)]
 struct Sums {
-    grads: GradStore,
+    /// Of the mean loss, times the loss scale, if the step has one batch; else they are in the
+    /// accumulator.
+    grads: Option<GradStore>,
     loss: f64,
+    /// Number of losses in it.
+    losses: usize,
     samples: usize,
+    tokens: Option<usize>,
     metrics: BTreeMap<String, Mean>,
+    /// Whether a loss was not finite, for which the step is to be skipped.
+    broken: bool,
 }
 
 /// What is neither a weight nor the optimizer's.
@@ -57,15 +91,19 @@ struct Sums {
 struct Numbers {
     lr_scale: f64,
     ema_updates: Option<usize>,
+    #[serde(default)]
+    loss_scaler: Option<LossScaler>,
 }
 
 impl<'a> Supervised<'a> {
     /// Cross-entropy and accuracy, a constant rate, on the CPU.
     pub fn new(model: &'a dyn ModuleT, optimizer: Optimizer, seed: u64) -> Self {
         Self {
-            model,
+            model: Model::Given(model),
+            builder: None,
             base_lr: optimizer.lr(),
             lr_scale: 1.,
+            accumulator: Accumulator::new(&optimizer),
             optimizer,
             schedule: Box::new(Constant),
             loss: Box::new(|z, y| cross_entropy(z, y, &Default::default(), Reduction::None)),
@@ -74,24 +112,36 @@ impl<'a> Supervised<'a> {
             seed,
             device: Device::Cpu,
             ema: None,
+            non_finite: NonFinite::Error,
+            loss_scaler: None,
+            keep_gradients: false,
             params: None,
         }
     }
 
-    fn accumulate(&self, at: Position, batch: &Batch, sums: &mut Sums) -> Result<(), TrainError> {
+    /// Goes forward and backward through one batch; `alone` if the step has no other.
+    fn batch(
+        &mut self,
+        at: Position,
+        batch: &Batch,
+        alone: bool,
+        sums: &mut Sums,
+    ) -> Result<(), TrainError> {
         // Every batch of every epoch has streams of its own.
         let _streams = RngScope::new(self.seed, at.epoch << 32 | at.batch);
         let inputs = batch.0.to_device(&self.device)?;
         let targets = batch.1.to_device(&self.device)?;
         let _tape = Tape::new();
-        let output = self.model.forward_t(&inputs, true)?;
-        let loss = sum(&(self.loss)(&output, &targets)?)?;
+        let output = self.model.forward(&inputs, true)?;
+        let losses = (self.loss)(&output, &targets)?;
+        let (loss, weight) = (sum(&losses)?, losses.elem_count());
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        self.require_finite(value, at, &inputs)?;
-        let first = sums.samples == 0;
-        self.add_gradients(backward(&loss)?, first, sums)?;
-        sums.loss += value;
-        sums.samples += targets.dim(0)?;
+        sums.broken = !self.may_go_on(value / weight as f64, at, &inputs)?;
+        sums.count(value, weight, &inputs, &targets)?;
+        if sums.broken {
+            return Ok(());
+        }
+        self.add_gradients(&loss, weight, alone, sums)?;
         let output = output.detach();
         for (name, metric) in &self.metrics {
             let mean = metric(&output, &targets)?;
@@ -100,11 +150,40 @@ impl<'a> Supervised<'a> {
         Ok(())
     }
 
-    fn require_finite(&self, loss: f64, at: Position, inputs: &Tensor) -> Result<(), TrainError> {
-        if loss.is_finite() {
-            return Ok(());
+    fn add_gradients(
+        &mut self,
+        loss: &Tensor,
+        weight: usize,
+        alone: bool,
+        sums: &mut Sums,
+    ) -> Result<(), TrainError> {
+        let scale_of = |scaler: &LossScaler| scaler.scale;
+        let factor = self.loss_scaler.as_ref().map_or(1., scale_of) / weight as f64;
+        let loss = match loss.dtype() {
+            // The scale is beyond the largest f16.
+            DType::F16 | DType::BF16 => scale(&loss.to_dtype(DType::F32)?, factor)?,
+            _ => scale(loss, factor)?,
+        };
+        let grads = backward(&loss)?;
+        match alone {
+            true => sums.grads = Some(grads),
+            false => self.accumulator.add(&grads, weight)?,
         }
-        Err(TrainError::NonFiniteLoss {
+        Ok(())
+    }
+
+    /// Whether a loss is finite or no matter; `false` if the step is to be skipped for it.
+    fn may_go_on(&self, loss: f64, at: Position, inputs: &Tensor) -> Result<bool, TrainError> {
+        match self.non_finite {
+            _ if loss.is_finite() => Ok(true),
+            NonFinite::Allow => Ok(true),
+            NonFinite::Skip => Ok(false),
+            NonFinite::Error => Err(self.broken(loss, at, inputs)?),
+        }
+    }
+
+    fn broken(&self, loss: f64, at: Position, inputs: &Tensor) -> Result<TrainError, TrainError> {
+        Ok(TrainError::NonFiniteLoss {
             loss,
             epoch: at.epoch as usize + 1,
             batch: at.batch as usize,
@@ -126,41 +205,58 @@ impl<'a> Supervised<'a> {
             return Ok(format!("the parameter `{name}` is not finite"));
         }
         let _streams = RngScope::new(self.seed, at.epoch << 32 | at.batch);
-        let layer = first_non_finite(|| self.model.forward_t(inputs, true))?;
+        let layer = first_non_finite(|| self.model.forward(inputs, true))?;
         Ok(match layer {
             Some(layer) => format!("the first output that is not finite is that of {layer}"),
             None => "the model's outputs are finite, the loss of them is not".to_string(),
         })
     }
 
-    fn add_gradients(&self, mut new: GradStore, first: bool, sums: &mut Sums) -> CandleResult<()> {
-        if first {
-            sums.grads = new;
-            return Ok(());
-        }
-        for (_, var) in self.optimizer.parameters() {
-            // Detached: a gradient may hold the graph, and with it the activations, of its batch.
-            let Some(new) = new.remove(var).map(|g| g.detach()) else {
-                continue;
-            };
-            let sum = match sums.grads.remove(var) {
-                Some(old) => (old.detach() + new)?.detach(),
-                None => new,
-            };
-            sums.grads.insert(var, sum);
-        }
-        Ok(())
-    }
-
-    fn update(&mut self, sums: &Sums) -> Result<f64, TrainError> {
+    /// One step on what was added up; `false` if it was skipped.
+    fn update(&mut self, sums: &Sums) -> Result<bool, TrainError> {
         let lr = self.base_lr * self.lr_scale * self.schedule.at(self.optimizer.steps());
         self.optimizer.set_lr(lr);
-        self.optimizer
-            .step_scaled(&sums.grads, 1. / sums.samples as f64)?;
-        if let Some(ema) = &mut self.ema {
+        let taken = !sums.broken && self.take(sums)?;
+        if let Some(ema) = self.ema.as_mut().filter(|_| taken) {
             ema.update()?;
         }
-        Ok(lr)
+        Ok(taken)
+    }
+
+    fn take(&mut self, sums: &Sums) -> Result<bool, TrainError> {
+        let accumulated;
+        let (grads, by) = match &sums.grads {
+            Some(grads) => (grads, 1.),
+            None => {
+                accumulated = self.accumulator.sums()?;
+                (&accumulated.0, accumulated.1)
+            }
+        };
+        if let Some(scaler) = &mut self.loss_scaler {
+            return Ok(scaler.step_scaled(&mut self.optimizer, grads, by)?);
+        }
+        let skipped = self.optimizer.skipped_steps();
+        self.optimizer.step_scaled(grads, by)?;
+        Ok(self.optimizer.skipped_steps() == skipped)
+    }
+
+    /// Those of the mean loss, for callbacks; `scale` is what the loss was multiplied by.
+    fn gradients(&self, sums: &Sums, scale: f64) -> Result<BTreeMap<String, Tensor>, TrainError> {
+        let accumulated;
+        let (grads, by) = match &sums.grads {
+            Some(grads) => (grads, 1.),
+            None => {
+                accumulated = self.accumulator.sums()?;
+                (&accumulated.0, accumulated.1)
+            }
+        };
+        let trainable = self.optimizer.trainable();
+        let found = trainable.filter_map(|(name, var)| Some((name, grads.get(var)?)));
+        let unscaled = |(name, grad): (&str, &Tensor)| {
+            let grad = (grad.detach() * (by / scale))?;
+            Ok((name.to_string(), grad))
+        };
+        found.map(unscaled).collect()
     }
 
     fn found(
@@ -173,7 +269,7 @@ impl<'a> Supervised<'a> {
             let (inputs, targets) = batch?;
             let inputs = inputs.to_device(&self.device)?;
             let targets = targets.to_device(&self.device)?;
-            let output = self.model.forward_t(&inputs, false)?.detach();
+            let output = self.model.forward(&inputs, false)?.detach();
             let loss = mean_of(&loss_of(&output, &targets)?)?;
             means.entry("loss".to_string()).or_default().merge(&loss);
             for (name, metric) in &self.metrics {
@@ -190,20 +286,52 @@ impl<'a> Supervised<'a> {
     }
 }
 
+impl Sums {
+    fn count(
+        &mut self,
+        loss: f64,
+        losses: usize,
+        inputs: &Tensor,
+        targets: &Tensor,
+    ) -> CandleResult<()> {
+        self.loss += loss;
+        self.losses += losses;
+        self.samples += targets.dim(0)?;
+        if inputs.dtype().is_int() {
+            *self.tokens.get_or_insert(0) += inputs.elem_count();
+        }
+        Ok(())
+    }
+}
+
 impl TrainStep<Batch> for Supervised<'_> {
     fn step(&mut self, window: &mut Window<'_, Batch>) -> Result<StepReport, TrainError> {
+        self.accumulator.clear();
         let mut sums = Sums::default();
-        for batch in window {
+        let (mut next, mut first) = (window.next(), true);
+        while let Some(batch) = next {
             let (at, batch) = batch?;
-            self.accumulate(at, &batch, &mut sums)?;
+            next = window.next();
+            if !sums.broken {
+                self.batch(at, &batch, first && next.is_none(), &mut sums)?;
+            }
+            first = false;
         }
-        let lr = self.update(&sums)?;
+        let scale = self.loss_scaler.map_or(1., |scaler| scaler.scale);
+        let taken = self.update(&sums)?;
+        let gradients = match taken && self.keep_gradients {
+            true => self.gradients(&sums, scale)?,
+            false => BTreeMap::new(),
+        };
         Ok(StepReport {
-            loss: sums.loss / sums.samples as f64,
+            loss: sums.loss / sums.losses as f64,
             samples: sums.samples,
-            lr,
-            grad_norm: self.optimizer.grad_norm(),
+            tokens: sums.tokens,
+            lr: self.optimizer.lr(),
+            grad_norm: self.optimizer.grad_norm().filter(|_| taken),
             metrics: sums.metrics,
+            skipped: !taken,
+            gradients,
         })
     }
 
@@ -221,8 +349,25 @@ impl TrainStep<Batch> for Supervised<'_> {
         self.lr_scale *= factor;
     }
 
+    fn keep_gradients(&mut self, keep: bool) {
+        self.keep_gradients = keep;
+    }
+
+    fn rebuild(&mut self) -> Result<(), TrainError> {
+        let (params, build) = self.builder.as_ref().ok_or(TrainError::NoBuilder)?;
+        let known: BTreeSet<_> = self.optimizer.parameters().map(|(name, _)| name).collect();
+        let mut names: Vec<_> = params.trainable().into_iter().map(|(n, _)| n).collect();
+        names.retain(|name| !known.contains(name.as_str()));
+        if !names.is_empty() {
+            return Err(TrainError::NotOptimized { names });
+        }
+        self.model = Model::Built(build(params.vb())?);
+        self.optimizer.set_frozen(|name| !params.is_trainable(name));
+        Ok(())
+    }
+
     fn trainable(&self) -> usize {
-        let sizes = self.optimizer.parameters().map(|(_, v)| v.elem_count());
+        let sizes = self.optimizer.trainable().map(|(_, v)| v.elem_count());
         sizes.sum()
     }
 
@@ -234,6 +379,7 @@ impl TrainStep<Batch> for Supervised<'_> {
         let numbers = Numbers {
             lr_scale: self.lr_scale,
             ema_updates: self.ema.as_ref().map(Ema::updates),
+            loss_scaler: self.loss_scaler,
         };
         let mut parts = BTreeMap::from([
             ("model".to_string(), Part::tensors(weights.collect())),
@@ -264,6 +410,9 @@ impl TrainStep<Batch> for Supervised<'_> {
             ema.load_state(&state.part("ema")?.tensors, updates)?;
         }
         self.lr_scale = numbers.lr_scale;
+        if self.loss_scaler.is_some() {
+            self.loss_scaler = numbers.loss_scaler.or(self.loss_scaler);
+        }
         load_weights(self.params()?, state.part("model")?)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Tensor;
+
 use super::TrainError;
 use crate::checkpoint::{Part, Snapshot};
 use crate::data::{DataError, Position};
@@ -17,12 +19,19 @@ pub struct StepReport {
     pub loss: f64,
     /// Samples of the step.
     pub samples: usize,
+    /// Tokens of the step, where the batches know.
+    pub tokens: Option<usize>,
     /// Learning rate of the step.
     pub lr: f64,
     /// Norm of all gradients before clipping, where it was computed.
     pub grad_norm: Option<f64>,
     /// What is averaged over the epoch besides the loss, such as `accuracy`.
     pub metrics: BTreeMap<String, Mean>,
+    /// Whether the weights stayed as they were, because of something that is not finite; loss and
+    /// metrics then count in no mean.
+    pub skipped: bool,
+    /// The gradients of the mean loss before clipping, if they were asked for.
+    pub gradients: BTreeMap<String, Tensor>,
 }
 
 /// One step of a training: forward, backward, update.
@@ -85,6 +94,17 @@ pub trait TrainStep<B> {
     /// Multiplies the learning rate from now on; asked for by a callback.
     fn scale_lr(&mut self, factor: f64) {
         let _ = factor;
+    }
+
+    /// Whether the reports of the next steps are to hold the gradients.
+    fn keep_gradients(&mut self, keep: bool) {
+        let _ = keep;
+    }
+
+    /// Builds the model again, after a callback has frozen or thawed parameters. Default an error: a
+    /// step of one's own does not know how.
+    fn rebuild(&mut self) -> Result<(), TrainError> {
+        Err(TrainError::NoBuilder)
     }
 
     /// Number of scalars that train.

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result as CandleResult, Tensor};
-use candle_nn::ModuleT;
+use candle_nn::{ModuleT, VarBuilder};
 use dl_optim::{Ema, Optimizer, Schedule};
 
 use super::batch_source::{BatchSource, Feed};
 use super::state::State;
 use super::{
-    Callback, CheckpointOptions, Epoch, Evaluated, Flow, Plan, Resume, Step, Supervised,
-    TrainError, TrainStep, TrainerConfig,
+    Callback, CheckpointOptions, Epoch, Evaluated, Flow, Gradients, Plan, Resume, Step, StepReport,
+    Supervised, TrainError, TrainStep, TrainerConfig,
 };
 use crate::Params;
 use crate::checkpoint::{CheckpointError, Checkpoints, Part, Snapshot, Values, Writer};
@@ -63,7 +63,11 @@ pub struct Trainer<'a, S = Supervised<'a>> {
 impl<'a> Trainer<'a> {
     /// A trainer with cross-entropy, accuracy, a constant rate and no callbacks, on the CPU.
     pub fn new(model: &'a dyn ModuleT, optimizer: Optimizer, config: TrainerConfig) -> Self {
-        Self::with_step(Supervised::new(model, optimizer, config.seed), config)
+        let optimizer = optimizer.non_finite(config.non_finite);
+        let mut step = Supervised::new(model, optimizer, config.seed);
+        step.non_finite = config.non_finite;
+        step.loss_scaler = config.loss_scaler;
+        Self::with_step(step, config)
     }
 
     /// The device that batches are moved to: the model's. Default the CPU.
@@ -112,6 +116,20 @@ impl<'a> Trainer<'a> {
     /// Keeps a running average of the weights, with which evaluations run.
     pub fn ema(mut self, ema: Ema) -> Self {
         self.step.ema = Some(ema);
+        self
+    }
+
+    /// How to build the model again when a callback such as [`Freezing`](super::Freezing) has changed
+    /// which parameters train. Nothing is copied: the weights stay where they are.
+    pub fn rebuild<M: ModuleT + 'a>(
+        mut self,
+        params: &Params,
+        build: impl Fn(VarBuilder<'static>) -> CandleResult<M> + 'a,
+    ) -> Self {
+        let build = move |vb: VarBuilder<'static>| -> CandleResult<Box<dyn ModuleT + 'a>> {
+            Ok(Box::new(build(vb)?))
+        };
+        self.step.builder = Some((params.clone(), Box::new(build)));
         self
     }
 
@@ -228,15 +246,32 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             total_steps: self.total_steps,
             trainable: self.trainer.step.trainable(),
             resumed,
+            cut_after: resumed.or(self.restarts().then_some(0)),
         };
         let mut callbacks = self.trainer.callbacks.iter_mut();
         callbacks.try_for_each(|callback| callback.on_train_begin(&plan))
     }
 
+    /// Whether the run would go on from a checkpoint if there were one.
+    fn restarts(&self) -> bool {
+        let options = self.trainer.checkpoints.as_ref();
+        options.is_some_and(|options| options.resume == Resume::IfAny)
+    }
+
     fn all_epochs(&mut self) -> Result<(), TrainError> {
         while !self.complete() {
-            let flow = self.steps()?;
-            self.end_epoch(flow)?;
+            let epoch = self.state.position.epoch as usize + 1;
+            match self.tell(|callback| callback.on_epoch_begin(epoch))? {
+                Flow::Interrupt => return Err(self.interrupted()?),
+                Flow::Stop => {
+                    self.state.stopped = true;
+                    self.checkpoint()?;
+                }
+                _ => {
+                    let flow = self.steps()?;
+                    self.end_epoch(flow)?;
+                }
+            }
         }
         Ok(())
     }
@@ -266,11 +301,13 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             ..position
         })?;
         let mut feed = Feed::new(stream, self.trainer.config.train_limit());
-        self.state.totals.seconds += begun.elapsed().as_secs_f64();
+        let seconds = begun.elapsed().as_secs_f64();
+        self.state.totals.seconds += seconds;
+        self.state.totals.data_seconds += seconds;
         let mut flow = Flow::Continue;
         while feed.has_next() && flow == Flow::Continue && !self.limit_reached(self.state.step) {
             flow = self.one_step(&mut feed)?;
-            if flow == Flow::Interrupt {
+            if flow == Flow::Interrupt && !self.epoch_is_over(&feed) {
                 return Err(self.interrupted()?);
             }
         }
@@ -278,35 +315,80 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
     }
 
     fn one_step(&mut self, feed: &mut Feed<'_, B>) -> Result<Flow, TrainError> {
-        let begun = Instant::now();
-        let epoch = self.state.position.epoch;
-        let batches = self.trainer.config.gradient_accumulation_steps;
-        let mut window = feed.by_ref().take(batches).map(|batch| {
-            let (at, batch) = batch?;
-            Ok((Position { epoch, ..at }, batch))
-        });
-        let report = self.trainer.step.step(&mut window)?;
-        self.state.step += 1;
-        self.state.position.batch = feed.next_position().batch;
+        let (report, step) = self.train(feed)?;
         self.state.totals.add(&report);
-        self.state.totals.seconds += begun.elapsed().as_secs_f64();
-        let step = Step {
-            epoch: epoch as usize + 1,
-            step: self.state.step,
-            loss: report.loss,
-            lr: report.lr,
-            samples: report.samples,
-            grad_norm: report.grad_norm,
-        };
+        self.tell_gradients(report, &step)?;
         let mut flow = self.tell(|callback| callback.on_step_end(&step))?;
         if self.trainer.config.eval_every.after_step(self.state.step) {
             flow = stronger(flow, self.evaluate()?);
         }
         let due = |options: &CheckpointOptions| options.every.after_step(self.state.step);
-        if flow == Flow::Continue && self.trainer.checkpoints.as_ref().is_some_and(due) {
+        let due = self.trainer.checkpoints.as_ref().is_some_and(due);
+        if due && flow == Flow::Continue && !self.epoch_is_over(feed) {
             self.checkpoint()?;
         }
         Ok(flow)
+    }
+
+    /// Whether the step was the last of its epoch. Then no checkpoint is written before the epoch is
+    /// over, so that what was logged up to the step of a checkpoint never comes again.
+    fn epoch_is_over(&self, feed: &Feed<'_, B>) -> bool {
+        !feed.has_next() || self.limit_reached(self.state.step)
+    }
+
+    /// One step, timed.
+    fn train(&mut self, feed: &mut Feed<'_, B>) -> Result<(StepReport, Step), TrainError> {
+        let begun = Instant::now();
+        let (step, epoch) = (self.state.step + 1, self.state.position.epoch);
+        let mut callbacks = self.trainer.callbacks.iter();
+        let wanted = callbacks.any(|callback| callback.wants_gradients(step));
+        self.trainer.step.keep_gradients(wanted);
+        let mut waited = Duration::ZERO;
+        let mut timed = std::iter::from_fn(|| {
+            let begun = Instant::now();
+            let batch = feed.next();
+            waited += begun.elapsed();
+            batch
+        });
+        let batches = self.trainer.config.gradient_accumulation_steps;
+        let mut window = timed.by_ref().take(batches).map(|batch| {
+            let (at, batch) = batch?;
+            Ok((Position { epoch, ..at }, batch))
+        });
+        let report = self.trainer.step.step(&mut window)?;
+        self.state.step = step;
+        self.state.position.batch = feed.next_position().batch;
+        let step = Step {
+            epoch: epoch as usize + 1,
+            step,
+            loss: report.loss,
+            lr: report.lr,
+            samples: report.samples,
+            tokens: report.tokens,
+            grad_norm: report.grad_norm,
+            skipped: report.skipped,
+            seconds: begun.elapsed().as_secs_f64(),
+            data_seconds: waited.as_secs_f64(),
+        };
+        self.state.totals.seconds += step.seconds;
+        self.state.totals.data_seconds += step.data_seconds;
+        Ok((report, step))
+    }
+
+    fn tell_gradients(&mut self, report: StepReport, step: &Step) -> Result<(), TrainError> {
+        if report.gradients.is_empty() {
+            return Ok(());
+        }
+        let gradients = Gradients {
+            epoch: step.epoch,
+            step: step.step,
+            by_name: report.gradients,
+        };
+        let mut callbacks = self.trainer.callbacks.iter_mut();
+        callbacks.try_for_each(|callback| match callback.wants_gradients(step.step) {
+            true => callback.on_gradients(&gradients),
+            false => Ok(()),
+        })
     }
 
     fn end_epoch(&mut self, flow: Flow) -> Result<(), TrainError> {
@@ -328,7 +410,10 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         if flow == Flow::Interrupt {
             return Err(self.interrupted()?);
         }
-        let due = |options: &CheckpointOptions| options.every.after_epoch(epochs);
+        let step = self.state.step;
+        let due = |options: &CheckpointOptions| {
+            options.every.after_epoch(epochs) || options.every.after_step(step)
+        };
         if self.complete() || self.trainer.checkpoints.as_ref().is_some_and(due) {
             self.checkpoint()?;
         }
@@ -343,7 +428,9 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
     }
 
     fn evaluate(&mut self) -> Result<Flow, TrainError> {
+        let begun = Instant::now();
         let found = self.found(self.trainer.config.limit_eval_batches)?;
+        self.state.totals.eval_seconds += begun.elapsed().as_secs_f64();
         let metrics: BTreeMap<_, _> = found
             .into_iter()
             .map(|(name, value)| (format!("eval_{name}"), value))
@@ -373,6 +460,7 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         for callback in &mut self.trainer.callbacks {
             match event(callback.as_mut())? {
                 Flow::ScaleLr(factor) => self.trainer.step.scale_lr(factor),
+                Flow::Rebuild => self.trainer.step.rebuild()?,
                 flow => answer = stronger(answer, flow),
             }
         }
@@ -401,11 +489,13 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         if self.writer.is_none() {
             return Ok(());
         }
+        let begun = Instant::now();
         let snapshot = self.snapshot()?;
         let before = match &mut self.writer {
             Some(writer) => writer.save(&snapshot)?,
             None => None,
         };
+        self.state.totals.checkpoint_seconds += begun.elapsed().as_secs_f64();
         self.announce(before).map(drop)
     }
 
@@ -475,7 +565,7 @@ fn snapshot_to_resume(options: &CheckpointOptions) -> Result<Option<Snapshot>, T
 /// The answer that ends the run sooner.
 fn stronger(a: Flow, b: Flow) -> Flow {
     let rank = |flow| match flow {
-        Flow::Continue | Flow::ScaleLr(_) => 0,
+        Flow::Continue | Flow::ScaleLr(_) | Flow::Rebuild => 0,
         Flow::Stop => 1,
         Flow::Interrupt => 2,
     };

@@ -1,9 +1,9 @@
 //! Groups.
 
 use candle_core::DType;
-use dl_optim::{AdamW, Group, Optimizer, Settings, Sgd};
+use dl_optim::{AdamW, Clip, Group, Optimizer, Settings, Sgd};
 
-use crate::cases::{Params, flat, gradients, params};
+use crate::cases::{Params, fixture, flat, gradients, params, values};
 
 /// A small vision transformer's names; `blocks.1` must not cover `blocks.10`.
 fn model() -> Params {
@@ -167,4 +167,31 @@ fn a_group_steps_as_an_optimizer_of_its_own_would() {
         adamw.step(&gradients(&apart, step)).unwrap();
     }
     assert_eq!(flat(&together), flat(&apart));
+}
+
+/// Frozen from the second step to the third, with a gradient and decay all the while, and a clip that
+/// must not see it.
+#[test]
+fn a_frozen_parameter_stays_and_goes_on_where_it_was() {
+    let run = |freeze: bool| {
+        let params = params(&fixture().about.shapes, DType::F32);
+        let adamw = AdamW::default();
+        let mut adamw = Optimizer::new(params.clone(), adamw)
+            .unwrap()
+            .clip(Clip::Norm(0.1))
+            .unwrap();
+        let mut seen = vec![];
+        for step in 0..4 {
+            adamw.set_frozen(|name| freeze && (1..3).contains(&step) && name == "bias");
+            adamw.step(&gradients(&params, step)).unwrap();
+            seen.push((values(&params["bias"]), adamw.grad_norm().unwrap()));
+        }
+        let step = &adamw.state().unwrap().tensors["bias.step"];
+        (seen, step.to_scalar::<i64>().unwrap())
+    };
+    let ((free, free_steps), (frozen, frozen_steps)) = (run(false), run(true));
+    assert_eq!((free_steps, frozen_steps), (4, 2));
+    assert_eq!(frozen[0], free[0]);
+    assert!(frozen[0].0 == frozen[1].0 && frozen[1].0 == frozen[2].0);
+    assert!(frozen[2].0 != frozen[3].0 && frozen[1].1 < free[1].1);
 }
