@@ -20,6 +20,7 @@
 //! | leaky and exponential rectifiers, softplus, Mish, the hard ones | [`leaky_relu`], [`prelu`](prelu()), [`elu`], [`selu`], [`celu`], [`softplus`], [`log_sigmoid`], [`mish`], [`hard_swish`], [`hard_sigmoid`], [`hard_tanh`], [`softsign`] |
 //! | gated units | [`glu`](glu()), [`swiglu`], [`geglu`], [`reglu`] |
 //! | attention without a stored score matrix | [`scaled_dot_product_attention`] |
+//! | LSTM and GRU over whole sequences | [`lstm`], [`gru`] |
 //! | rotary positions, linear biases | [`rope`], [`rope_interleaved`], [`rope_frequencies`], [`alibi_bias`] |
 //! | losses of classes and distributions | [`cross_entropy`], [`nll_loss`] |
 //! | losses of pairs of elements | [`binary_cross_entropy_with_logits`], [`pointwise_loss`] |
@@ -82,6 +83,7 @@ mod pointwise;
 mod pool;
 mod pow;
 mod prelu;
+mod recurrent;
 mod rms_norm;
 mod rng;
 mod rng_scope;
@@ -143,6 +145,7 @@ pub use pool::{
 };
 pub use pow::{pow, powf};
 pub use prelu::prelu;
+pub use recurrent::{Direction, RecurrentWeights, gru, lstm};
 pub use rms_norm::rms_norm;
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};

@@ -137,10 +137,7 @@ impl Linear {
     }
 
     fn parallelism(&self) -> Parallelism {
-        match self.rows * self.inputs * self.outputs {
-            0..PARALLEL => Parallelism::None,
-            _ => Parallelism::Rayon(0),
-        }
+        parallelism(self.rows * self.inputs * self.outputs)
     }
 
     fn forward<T: Scalar>(
@@ -228,6 +225,14 @@ impl Linear {
             by_dtype!(dtype, "linear", self.grad_weight::<T>(dy, x, w))
         })?;
         Ok((dx, dw))
+    }
+}
+
+/// All threads for a product with so many multiplications that it pays.
+pub(crate) fn parallelism(multiplications: usize) -> Parallelism {
+    match multiplications {
+        0..PARALLEL => Parallelism::None,
+        _ => Parallelism::Rayon(0),
     }
 }
 

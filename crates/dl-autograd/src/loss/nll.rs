@@ -124,7 +124,7 @@ impl Nll {
         let slope = zeros.scatter_add(&self.index, &self.factor, self.dim)?;
         match self.divisor {
             // Without a target the mean has no gradient that could be NaN.
-            Some(divisor) if divisor == 0. => slope.broadcast_mul(dy),
+            Some(0.) => slope.broadcast_mul(dy),
             Some(divisor) => slope.broadcast_mul(&(dy / divisor)?),
             None => slope.broadcast_mul(&dy.unsqueeze(self.dim)?),
         }

@@ -17,6 +17,7 @@ mod padding;
 mod pooling;
 mod pytorch;
 mod random_shapes;
+mod recurrent;
 mod resampling;
 mod scale_channels;
 mod second_order;
@@ -46,6 +47,7 @@ fn cases() -> Vec<Case> {
         normalisation::cases,
         padding::cases,
         pooling::cases,
+        recurrent::cases,
         resampling::cases,
         scale_channels::cases,
     ];
