@@ -3,15 +3,18 @@
 //! `cargo bench --bench kernels`, then `python benches/peers/kernels.py` for the same in PyTorch and
 //! one table of all three. A kernel that candle has no gradient for has no row of candle's.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::rnn::RNN;
+use candle_nn::{Module, VarBuilder};
 use criterion::{Criterion, criterion_group, criterion_main};
 use dl_autograd::{
     Activation, AttentionOptions, AvgPool2dConfig, Causal, Conv1dConfig, Conv2dConfig,
-    ConvTranspose2dConfig, Interpolation, MaxPool2dConfig, PadMode, Purpose, Reduction, Rng, Tape,
-    adaptive_avg_pool2d, avg_pool2d, backward, batch_norm, conv_transpose2d, conv1d, conv2d,
-    cross_entropy, dropout, embedding, gelu, interpolate, layer_norm, linear, log_softmax, matmul,
-    max_pool2d, pad, relu, rms_norm, rope, rope_frequencies, scaled_dot_product_attention, softmax,
-    sum,
+    ConvTranspose1dConfig, ConvTranspose2dConfig, Direction, Interpolation, MaxPool2dConfig,
+    PadMode, Purpose, RecurrentWeights, Reduction, Rng, Tape, adaptive_avg_pool2d, add_layer_norm,
+    avg_pool2d, backward, batch_norm, conv_transpose1d, conv_transpose2d, conv1d, conv2d,
+    cross_entropy, dropout, embedding, gelu, group_norm, gru, interpolate, layer_norm, linear,
+    log_softmax, lstm, matmul, max_pool2d, pad, relu, rms_norm, rope, rope_frequencies,
+    scaled_dot_product_attention, softmax, sum,
 };
 
 #[global_allocator]
@@ -134,8 +137,54 @@ fn bilinear(t: &[Tensor]) -> Result<Tensor> {
     interpolate(&t[0], &[56, 56], mode)
 }
 
+fn plain_weights(t: &[Tensor]) -> RecurrentWeights {
+    RecurrentWeights {
+        weight_ih: t[1].clone(),
+        weight_hh: t[2].clone(),
+        bias: Some([t[3].clone(), t[4].clone()]),
+    }
+}
+
+/// candle's own layer, which takes one step after the other.
+fn candle_rnn<R: RNN>(
+    t: &[Tensor],
+    new: fn(VarBuilder) -> Result<R>,
+) -> Result<(R, Vec<R::State>)> {
+    let names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"];
+    let weights = names.iter().zip(&t[1..]);
+    let weights = weights
+        .map(|(name, w)| (name.to_string(), w.clone()))
+        .collect();
+    let rnn = new(VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu))?;
+    let states = rnn.seq(&t[0])?;
+    Ok((rnn, states))
+}
+
+fn candle_lstm(t: &[Tensor]) -> Result<Tensor> {
+    let (rnn, states) = candle_rnn(t, |vb| candle_nn::lstm(256, 256, Default::default(), vb))?;
+    rnn.states_to_tensor(&states)
+}
+
+fn candle_gru(t: &[Tensor]) -> Result<Tensor> {
+    let (rnn, states) = candle_rnn(t, |vb| candle_nn::gru(256, 256, Default::default(), vb))?;
+    rnn.states_to_tensor(&states)
+}
+
+fn candle_group_norm(t: &[Tensor]) -> Result<Tensor> {
+    candle_nn::GroupNorm::new(t[1].clone(), t[2].clone(), 64, 8, 1e-5)?.forward(&t[0])
+}
+
+fn audio_upsampling(t: &[Tensor]) -> Result<Tensor> {
+    let config = ConvTranspose1dConfig {
+        stride: 4,
+        padding: (2, 2),
+        ..Default::default()
+    };
+    conv_transpose1d(&t[0], &t[1], None, &config)
+}
+
 fn kernels() -> Vec<Kernel> {
-    [dense(), images(), sequences()]
+    [dense(), images(), sequences(), recurrent()]
         .into_iter()
         .flatten()
         .collect()
@@ -149,6 +198,12 @@ fn images() -> Vec<Kernel> {
             &[&[16, 128, 512], &[128, 128, 3]],
             conv1d_same,
             Some(|t| t[0].conv1d(&t[1], 1, 1, 1, 1)),
+        ),
+        kernel(
+            "conv_transpose1d 8 stride 4, 16×64×512",
+            &[&[16, 64, 512], &[64, 64, 8]],
+            audio_upsampling,
+            Some(|t| t[0].conv_transpose1d(&t[1], 2, 0, 4, 1, 1)),
         ),
         kernel(
             "conv_transpose2d 2×2, 16×64×28×28",
@@ -203,6 +258,23 @@ fn images() -> Vec<Kernel> {
             &[&[16, 64, 56, 56]],
             |t| pad(&t[0], &[(1, 1), (1, 1)], PadMode::Constant(0.)),
             Some(|t| t[0].pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)),
+        ),
+    ]
+}
+
+fn recurrent() -> Vec<Kernel> {
+    vec![
+        kernel(
+            "lstm, 32×64×256→256",
+            &[&[32, 64, 256], &[1024, 256], &[1024, 256], &[1024], &[1024]],
+            |t| Ok(lstm(&t[0], None, &plain_weights(t), None, Direction::Forward)?.0),
+            Some(candle_lstm),
+        ),
+        kernel(
+            "gru, 32×64×256→256",
+            &[&[32, 64, 256], &[768, 256], &[768, 256], &[768], &[768]],
+            |t| Ok(gru(&t[0], None, &plain_weights(t), None, Direction::Forward)?.0),
+            Some(candle_gru),
         ),
     ]
 }
@@ -278,13 +350,28 @@ fn dense() -> Vec<Kernel> {
             "depthwise conv2d 3×3, 16×96×28×28",
             &[&[16, 96, 28, 28], &[96, 1, 3, 3]],
             |t| conv2d(&t[0], &t[1], None, &same(96)),
-            None,
+            Some(|t| t[0].conv2d(&t[1], 1, 1, 1, 96)),
         ),
         kernel(
             "batch_norm + relu, 16×64×28×28",
             &[&[16, 64, 28, 28], &[64], &[64]],
             |t| Ok(batch_norm(&t[0], &t[1], &t[2], 1e-5, Activation::Relu)?.0),
             Some(candle_batch_norm),
+        ),
+        kernel(
+            "group_norm 8, 16×64×28×28",
+            &[&[16, 64, 28, 28], &[64], &[64]],
+            |t| group_norm(&t[0], 8, Some(&t[1]), Some(&t[2]), 1e-5),
+            Some(candle_group_norm),
+        ),
+        kernel(
+            "residual + layer_norm, 2048×384",
+            &[&[2048, 384], &[2048, 384], &[384], &[384]],
+            |t| add_layer_norm(&t[0], &t[1], Some(&t[2]), Some(&t[3]), 1e-12),
+            Some(|t| {
+                let sum = (&t[0] + &t[1])?;
+                candle_layer_norm(&[sum, t[2].clone(), t[3].clone()])
+            }),
         ),
         kernel(
             "relu, 4 M",

@@ -28,7 +28,30 @@ def rope(x):
     return x * COS + torch.cat((-second, first), -1) * SIN
 
 
+def recurrent(op, gates):
+    """One layer of 256 from 256 in one direction."""
+    sizes = [(32, 64, 256), (gates * 256, 256), (gates * 256, 256), (gates * 256,), (gates * 256,)]
+    start = torch.zeros(1, 32, 256)
+    start = (start, start) if gates == 4 else start
+    options = (True, 1, 0.0, True, False, True)
+    return sizes, lambda x, *weights: op(x, start, weights, *options)[0]
+
+
 KERNELS = {
+    "lstm, 32×64×256→256": recurrent(torch.lstm, 4),
+    "gru, 32×64×256→256": recurrent(torch.gru, 3),
+    "conv_transpose1d 8 stride 4, 16×64×512": (
+        [(16, 64, 512), (64, 64, 8)],
+        lambda x, w: F.conv_transpose1d(x, w, stride=4, padding=2),
+    ),
+    "group_norm 8, 16×64×28×28": (
+        [(16, 64, 28, 28), (64,), (64,)],
+        lambda x, w, b: F.group_norm(x, 8, w, b),
+    ),
+    "residual + layer_norm, 2048×384": (
+        [(2048, 384), (2048, 384), (384,), (384,)],
+        lambda x, y, w, b: F.layer_norm(x + y, (384,), w, b, 1e-12),
+    ),
     "conv1d 3, 16×128×512": (
         [(16, 128, 512), (128, 128, 3)],
         lambda x, w: F.conv1d(x, w, padding=1),

@@ -1,9 +1,10 @@
 //! The functions of the gates, in a form that compilers turn into vectors.
 
 use crate::exp::Exp;
+use crate::recurrent::packed::Vectors;
 use crate::simd::Scalar;
 
-pub(crate) trait Gate: Exp {
+pub(crate) trait Gate: Exp + Vectors {
     /// `1/(1 + e⁻ˣ)`.
     #[inline(always)]
     fn sigmoid<const FMA: bool>(self) -> Self {
@@ -29,7 +30,7 @@ impl Gate for f32 {
         let far = ((1. - e) / (1. + e)).copysign(self);
         let z = self * self;
         let mut p = -5.704_988_7e-3f32;
-        for c in [2.063_908_9e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_8] {
+        for c in [2.063_908_8e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_8] {
             p = p.multiply_add::<FMA>(z, c);
         }
         let near = (p * z).multiply_add::<FMA>(self, self);

@@ -1,5 +1,7 @@
 //! A matrix that is multiplied from the left at every time step.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use crate::simd::Scalar;
 
 /// Columns of a panel: two vectors of 16 numbers.
@@ -7,6 +9,62 @@ const COLUMNS: usize = 32;
 
 /// Rows of a tile: with two vectors each they leave registers to spare.
 const ROWS: usize = 8;
+
+/// Numbers in registers.
+pub(super) trait Vectors: Scalar {
+    type In<S: Simd>: Copy;
+
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::In<S>;
+    /// `a·b + c`.
+    fn fused<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>, c: Self::In<S>) -> Self::In<S>;
+    fn vectors<S: Simd>(x: &[Self]) -> &[Self::In<S>];
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [Self::In<S>];
+}
+
+macro_rules! vectors {
+    ($t:ty, $in:ident, $splat:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident) => {
+        impl Vectors for $t {
+            type In<S: Simd> = S::$in;
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, x: Self) -> S::$in {
+                simd.$splat(x)
+            }
+
+            #[inline(always)]
+            fn fused<S: Simd>(simd: S, a: S::$in, b: S::$in, c: S::$in) -> S::$in {
+                simd.$multiply_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn vectors<S: Simd>(x: &[Self]) -> &[S::$in] {
+                S::$cast(x).0
+            }
+
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [S::$in] {
+                S::$cast_mut(x).0
+            }
+        }
+    };
+}
+
+vectors!(
+    f32,
+    f32s,
+    splat_f32s,
+    mul_add_e_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s
+);
+vectors!(
+    f64,
+    f64s,
+    splat_f64s,
+    mul_add_e_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s
+);
 
 /// A `(k, n)` matrix in panels of [`COLUMNS`] columns, zeros behind the last.
 pub(super) struct Packed<T> {
@@ -23,7 +81,7 @@ pub(super) struct Rows<'a, T> {
     pub(super) count: usize,
 }
 
-impl<T: Scalar> Packed<T> {
+impl<T: Vectors> Packed<T> {
     /// Of the matrix with element `(i, j)` at `i·strides[0] + j·strides[1]`.
     pub(super) fn new(values: &[T], (k, n): (usize, usize), strides: [usize; 2]) -> Self {
         let mut panels = vec![T::zero(); n.div_ceil(COLUMNS) * k * COLUMNS];
@@ -40,49 +98,63 @@ impl<T: Scalar> Packed<T> {
 
     /// `out ← out + a·B` with `out` row after row. Each number is one sum in the order of `k`, whatever
     /// the number of rows.
+    pub(super) fn add_product(&self, out: &mut [T], a: Rows<T>) {
+        Arch::new().dispatch(Product { b: self, out, a });
+    }
+}
+
+struct Product<'a, T> {
+    b: &'a Packed<T>,
+    out: &'a mut [T],
+    a: Rows<'a, T>,
+}
+
+impl<T: Vectors> WithSimd for Product<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    pub(super) fn add_product<const FMA: bool>(&self, out: &mut [T], a: Rows<T>) {
-        let panels = self.panels.chunks_exact((self.k * COLUMNS).max(1));
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let panels = self.b.panels.chunks_exact((self.b.k * COLUMNS).max(1));
         for (p, panel) in panels.enumerate() {
             let mut row = 0;
-            while row + ROWS <= a.count {
-                self.tile::<ROWS, FMA>(out, a, (row, p), panel);
+            while row + ROWS <= self.a.count {
+                self.tile::<S, ROWS>(simd, (row, p), panel);
                 row += ROWS;
             }
-            while row + 4 <= a.count {
-                self.tile::<4, FMA>(out, a, (row, p), panel);
-                row += 4;
-            }
-            while row < a.count {
-                self.tile::<1, FMA>(out, a, (row, p), panel);
+            while row < self.a.count {
+                self.tile::<S, 1>(simd, (row, p), panel);
                 row += 1;
             }
         }
     }
+}
 
+impl<T: Vectors> Product<'_, T> {
     #[inline(always)]
-    fn tile<const R: usize, const FMA: bool>(
-        &self,
-        out: &mut [T],
-        a: Rows<T>,
-        (row, panel_index): (usize, usize),
-        panel: &[T],
-    ) {
+    fn tile<S: Simd, const R: usize>(&mut self, simd: S, (row, p): (usize, usize), panel: &[T]) {
+        let rows: [&[T]; R] =
+            std::array::from_fn(|r| &self.a.values[(row + r) * self.a.stride..][..self.b.k]);
         let mut sums = [[T::zero(); COLUMNS]; R];
-        let rows: [&[T]; R] = std::array::from_fn(|r| &a.values[(row + r) * a.stride..][..self.k]);
-        let (panel, _) = panel.as_chunks::<COLUMNS>();
-        for (i, b) in panel.iter().enumerate() {
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                let a = row[i];
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum = a.multiply_add::<FMA>(*b, *sum);
+        let width = COLUMNS / (size_of::<T::In<S>>() / size_of::<T>());
+        let panel = T::vectors::<S>(panel);
+        for pair in (0..width).step_by(2) {
+            let mut two = [[T::splat(simd, T::zero()); 2]; R];
+            for (i, b) in panel.chunks_exact(width).enumerate() {
+                let b = [b[pair], b[pair + 1]];
+                for r in 0..R {
+                    let a = T::splat(simd, rows[r][i]);
+                    two[r][0] = T::fused(simd, a, b[0], two[r][0]);
+                    two[r][1] = T::fused(simd, a, b[1], two[r][1]);
                 }
             }
+            for (sums, two) in sums.iter_mut().zip(two) {
+                T::vectors_mut::<S>(sums)[pair..pair + 2].copy_from_slice(&two);
+            }
         }
-        let first = panel_index * COLUMNS;
-        let columns = COLUMNS.min(self.n - first);
+        let first = p * COLUMNS;
+        let columns = COLUMNS.min(self.b.n - first);
         for (r, sums) in sums.iter().enumerate() {
-            let out = &mut out[(row + r) * self.n + first..][..columns];
+            let out = &mut self.out[(row + r) * self.b.n + first..][..columns];
             out.iter_mut().zip(sums).for_each(|(o, s)| *o += *s);
         }
     }
@@ -112,7 +184,7 @@ mod tests {
                     stride: k,
                     count: m,
                 };
-                Packed::new(&matrix, (k, n), strides).add_product::<false>(&mut out, rows);
+                Packed::new(&matrix, (k, n), strides).add_product(&mut out, rows);
                 for (at, out) in out.iter().enumerate() {
                     let (i, j) = (at / n, at % n);
                     let sum: f64 = (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum();

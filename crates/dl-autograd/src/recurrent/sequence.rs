@@ -292,7 +292,7 @@ impl<C: Cell, T: Gate> Kernel for ForwardTask<'_, C, T> {
                 stride: hidden,
                 count,
             };
-            self.weight.add_product::<FMA>(&mut recurrent, h);
+            self.weight.add_product(&mut recurrent, h);
             for r in (0..count).filter(|r| t < self.plan.length(self.first + r)) {
                 let (at, state) = (r * time + t, r * hidden..(r + 1) * hidden);
                 C::forward::<T, FMA>(ForwardRow {
@@ -469,7 +469,7 @@ impl<C: Cell, T: Gate> Kernel for BackwardTask<'_, C, T> {
                 stride: time * width,
                 count,
             };
-            self.weight.add_product::<FMA>(self.dh, gates);
+            self.weight.add_product(self.dh, gates);
         }
     }
 }
