@@ -73,7 +73,22 @@ class Lists(nn.Module):
         return self.heads["b"](x) + 2 * self.heads["a"](x)
 
 
+class Outputs(nn.Module):
+    """The outputs of recurrent layers without their last states."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.rnn = layers
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
 CASES = {
+    "lstm": (Outputs(nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True)), (2, 5, 3)),
+    "gru": (Outputs(nn.GRU(3, 4, 2, bidirectional=True, batch_first=True)), (2, 5, 3)),
+    "lstm without bias": (Outputs(nn.LSTM(3, 4, 3, bias=False, batch_first=True)), (2, 5, 3)),
+    "prelu": (nn.PReLU(3), (2, 3, 4)),
     "squeeze_excite": (SqueezeExcitation(6, 2), (3, 6, 4, 5)),
     "squeeze_excite, silu": (SqueezeExcitation(6, 2, nn.SiLU), (3, 6, 4, 5)),
     "squeeze_excite, hard sigmoid": (

@@ -29,7 +29,7 @@
 //! | resampling | [`interpolate`], [`interpolate_by`], [`pixel_shuffle`], [`pixel_unshuffle`] |
 //! | padding | [`pad`](pad()) |
 //! | a factor for every channel | [`scale_channels`](scale_channels()) |
-//! | dropout without a stored mask | [`dropout`] |
+//! | dropout without a stored mask, noise | [`dropout`], [`dropout_channels`], [`drop_path`], [`alpha_dropout`], [`gaussian_noise`] |
 //! | random numbers by (seed, purpose, step, element) | [`Rng`] |
 //! | the stream of the current step, for layers | [`RngScope`], [`next_rng`] |
 //! | slices whose gradients meet in one buffer | [`split`], [`chunk`], [`unbind`], [`cat`] |
@@ -113,7 +113,7 @@ pub use convolution::{
     conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
 };
 pub use cumsum::cumsum;
-pub use dropout::dropout;
+pub use dropout::{alpha_dropout, drop_path, dropout, dropout_channels, gaussian_noise};
 pub use embedding::embedding;
 pub use global_avg_pool::global_avg_pool;
 pub use glu::{geglu, glu, reglu, swiglu};

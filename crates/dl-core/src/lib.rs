@@ -4,7 +4,7 @@
 //! |---|---|
 //! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
 //! | initialisations by name pattern | [`init`] |
-//! | dense, convolution, norms, pools, attention, squeeze-and-excitation, patches, containers | [`layers`] |
+//! | dense, convolution, recurrent, norms, pools, attention, dropouts, squeeze-and-excitation, patches, containers | [`layers`] |
 //! | the state of a run on disk | [`checkpoint`] |
 //! | losses and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |

@@ -10,9 +10,10 @@ use candle_nn::{Module, ModuleT, VarBuilder, func};
 use dl_autograd::{Activation, RngScope, Tape, add, backward, mul, scale, sum};
 use dl_core::Params;
 use dl_core::layers::{
-    Dropout, Linear, ModuleDict, PatchEmbedConfig, Residual, SqueezeActivation,
-    SqueezeExciteConfig, SqueezeGate, batch_norm, conv2d, linear, module_dict, module_list,
-    patch_embed, sequential, squeeze_excite,
+    AlphaDropout, DropPath, Dropout, Dropout2d, GaussianNoise, Linear, ModuleDict,
+    PatchEmbedConfig, RecurrentConfig, Residual, SqueezeActivation, SqueezeExciteConfig,
+    SqueezeGate, batch_norm, conv2d, gru, linear, lstm, module_dict, module_list, patch_embed,
+    prelu, sequential, squeeze_excite,
 };
 
 type Forward = fn(VarBuilder, &Tensor) -> Result<Tensor>;
@@ -45,7 +46,26 @@ fn lists(vb: VarBuilder, x: &Tensor) -> Result<Tensor> {
     )
 }
 
-const CASES: [(&str, Forward); 8] = [
+fn recurrent(layers: usize, bidirectional: bool, bias: bool) -> RecurrentConfig {
+    RecurrentConfig {
+        layers,
+        bidirectional,
+        bias,
+        ..Default::default()
+    }
+}
+
+const CASES: [(&str, Forward); 12] = [
+    ("lstm", |vb, x| {
+        lstm(3, 4, recurrent(2, true, true), vb.pp("rnn"))?.forward_t(x, true)
+    }),
+    ("gru", |vb, x| {
+        gru(3, 4, recurrent(2, true, true), vb.pp("rnn"))?.forward_t(x, true)
+    }),
+    ("lstm without bias", |vb, x| {
+        lstm(3, 4, recurrent(3, false, false), vb.pp("rnn"))?.forward_t(x, true)
+    }),
+    ("prelu", |vb, x| prelu(3, vb)?.forward(x)),
     ("squeeze_excite", |vb, x| {
         squeezed(Default::default(), vb, x)
     }),
@@ -264,4 +284,104 @@ fn a_residual_that_changes_the_shape_is_an_error() {
         error.contains("[4, 2]") && error.contains("[4, 3]"),
         "{error}"
     );
+}
+
+fn irregular(shape: &[usize]) -> Tensor {
+    let count: usize = shape.iter().product();
+    let values = (0..count).map(|i| ((i * 7 + 3) % 11) as f32 / 8. - 0.5);
+    Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
+}
+
+fn largest(a: &Tensor, b: &Tensor) -> f32 {
+    let difference = (a - b).unwrap().abs().unwrap();
+    difference.max_all().unwrap().to_scalar().unwrap()
+}
+
+/// The sums are the same, but the products of one step are cut otherwise than those of all.
+#[test]
+fn recurrent_layers_go_on_from_their_state() {
+    let params = Params::new(4, &Device::Cpu);
+    let config = recurrent(2, false, true);
+    let lstm = lstm(3, 5, config, params.vb().pp("lstm")).unwrap();
+    let gru = gru(3, 5, config, params.vb().pp("gru")).unwrap();
+    let x = irregular(&[2, 6, 3]);
+    let (front, back) = (x.narrow(1, 0, 2).unwrap(), x.narrow(1, 2, 4).unwrap());
+    let (whole, last) = lstm.run(&x, None, None, false).unwrap();
+    let (_, state) = lstm.run(&front, None, None, false).unwrap();
+    let (y, state) = lstm.run(&back, Some(&state), None, false).unwrap();
+    assert!(largest(&y, &whole.narrow(1, 2, 4).unwrap()) < 1e-6);
+    assert!(largest(&state.c, &last.c) < 1e-6 && largest(&state.h, &last.h) < 1e-6);
+    let (whole, last) = gru.run(&x, None, None, false).unwrap();
+    let (_, state) = gru.run(&front, None, None, false).unwrap();
+    let (y, state) = gru.run(&back, Some(&state), None, false).unwrap();
+    assert!(largest(&y, &whole.narrow(1, 2, 4).unwrap()) < 1e-6);
+    assert!(largest(&state, &last) < 1e-6);
+}
+
+#[test]
+fn a_ragged_batch_gives_what_its_sequences_give_alone() {
+    let params = Params::new(4, &Device::Cpu);
+    let lstm = lstm(3, 5, recurrent(2, true, true), params.vb()).unwrap();
+    let (x, lengths) = (irregular(&[3, 6, 3]), [2usize, 6, 3]);
+    let (y, state) = lstm.run(&x, None, Some(&lengths), false).unwrap();
+    for (i, &n) in lengths.iter().enumerate() {
+        let alone = x.narrow(0, i, 1).unwrap().narrow(1, 0, n).unwrap();
+        let (own, last) = lstm.run(&alone, None, None, false).unwrap();
+        let row = y.narrow(0, i, 1).unwrap();
+        assert!(largest(&row.narrow(1, 0, n).unwrap(), &own) < 1e-6);
+        assert!(largest(&state.h.narrow(1, i, 1).unwrap(), &last.h) < 1e-6);
+        let behind = row.narrow(1, n, 6 - n).unwrap().flatten_all().unwrap();
+        assert!(behind.to_vec1::<f32>().unwrap().iter().all(|y| *y == 0.));
+    }
+}
+
+#[test]
+fn a_state_that_does_not_fit_names_the_layer() {
+    let params = Params::new(4, &Device::Cpu);
+    let gru = gru(3, 5, recurrent(2, true, true), params.vb().pp("encoder")).unwrap();
+    let (x, h0) = (irregular(&[2, 6, 3]), irregular(&[2, 2, 5]));
+    let error = gru.run(&x, Some(&h0), None, false).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("Gru `encoder` takes h0 [4, 2, 5], got [2, 2, 5]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn dropout_between_recurrent_layers_acts_in_training_alone() {
+    let params = Params::new(4, &Device::Cpu);
+    let config = RecurrentConfig {
+        dropout: 0.5,
+        ..recurrent(2, false, true)
+    };
+    let plain = lstm(3, 5, recurrent(2, false, true), params.vb()).unwrap();
+    let dropping = lstm(3, 5, config, params.vb()).unwrap();
+    let x = irregular(&[2, 6, 3]);
+    let _streams = RngScope::new(1, 2);
+    let y = plain.forward_t(&x, true).unwrap();
+    assert_eq!(largest(&y, &dropping.forward_t(&x, false).unwrap()), 0.);
+    assert!(largest(&y, &dropping.forward_t(&x, true).unwrap()) > 1e-3);
+}
+
+#[test]
+fn random_layers_act_in_training_alone_and_repeat_with_their_stream() {
+    let residual = Residual::new(func(|x| Ok(x.clone()))).drop_path(0.5);
+    let layers: [&dyn ModuleT; 5] = [
+        &Dropout2d::new(0.5),
+        &AlphaDropout::new(0.5),
+        &DropPath::new(0.5),
+        &GaussianNoise::new(0.5),
+        &residual,
+    ];
+    let x = irregular(&[8, 4, 3, 3]);
+    for (i, layer) in layers.into_iter().enumerate() {
+        let run = |step, train| {
+            let _streams = RngScope::new(1, step);
+            layer.forward_t(&x, train).unwrap()
+        };
+        assert_eq!(largest(&run(1, true), &run(1, true)), 0., "layer {i}");
+        assert!(largest(&run(1, true), &run(2, true)) > 0.1, "layer {i}");
+        assert_eq!(largest(&run(1, false), &run(2, false)), 0., "layer {i}");
+    }
 }

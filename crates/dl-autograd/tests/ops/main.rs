@@ -12,6 +12,7 @@ mod engine;
 mod errors;
 mod indexing;
 mod losses;
+mod noise;
 mod normalisation;
 mod padding;
 mod pooling;
@@ -44,6 +45,7 @@ fn cases() -> Vec<Case> {
         indexing::cases,
         losses::cases,
         transformer::cases,
+        noise::cases,
         normalisation::cases,
         padding::cases,
         pooling::cases,

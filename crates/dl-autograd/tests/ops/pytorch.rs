@@ -9,12 +9,20 @@ use crate::case::Case;
 use crate::cases;
 
 /// Cases whose numbers PyTorch cannot give, each with the reason.
-const OURS_ALONE: [(&str, &str); 2] = [
+const OURS_ALONE: [(&str, &str); 7] = [
     (
         "attention with dropout",
         "the mask comes from our generator",
     ),
     ("dropout", "the mask comes from our generator"),
+    ("dropout_channels", "the mask comes from our generator"),
+    (
+        "dropout_channels of transposed signals",
+        "the mask comes from our generator",
+    ),
+    ("drop_path", "the mask comes from our generator"),
+    ("alpha_dropout", "the mask comes from our generator"),
+    ("gaussian_noise", "the noise comes from our generator"),
 ];
 
 fn fixtures() -> HashMap<String, Tensor> {
