@@ -114,6 +114,9 @@ pub enum Error {
         /// The parameters, in name order.
         names: Vec<String>,
     },
+    /// A step was to be taken while the parameters hold what is to be evaluated.
+    #[error("the optimizer is in eval mode; call `train` before a step")]
+    Evaluating,
     /// Gradients are infinite or not numbers: the loss diverged, or the rate is too high.
     #[error("the gradient is not finite for {}", names.join(", "))]
     NonFiniteGradients {

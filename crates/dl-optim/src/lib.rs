@@ -5,7 +5,8 @@
 //! parameter is a [`Rule`], with PyTorch's semantics and defaults:
 //! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
 //! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], Keras's [`Momentum`];
-//! [`Lion`] and [`SignSgd`] with their papers'.
+//! [`Lion`] and [`SignSgd`] with their papers'; without a schedule: [`SgdScheduleFree`],
+//! [`AdamWScheduleFree`].
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
 //! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
 //! own.
@@ -88,6 +89,7 @@ pub use rules::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
     RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
+pub use rules::{AdamWScheduleFree, SgdScheduleFree};
 pub use sam::Sam;
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,

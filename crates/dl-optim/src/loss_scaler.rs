@@ -119,7 +119,7 @@ impl LossScaler {
         grads: &GradStore,
         by: f64,
     ) -> Result<bool> {
-        let taken = optimizer.step_or_skip(grads, by / self.scale, NonFinite::Skip)?;
+        let taken = optimizer.step_or_skip(grads, by / self.scale, NonFinite::Skip, None)?;
         self.update(!taken);
         Ok(taken)
     }

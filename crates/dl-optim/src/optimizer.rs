@@ -10,7 +10,7 @@ use crate::group::{glob, is_bias_or_norm, is_in_layer};
 use crate::low_precision::{Rounding, stream};
 use crate::norm::is_finite;
 use crate::rule::require;
-use crate::sweep::Intake;
+use crate::sweep::{Intake, Toward, combine};
 use crate::update::slot_dtype;
 use crate::{
     Clip, Error, Group, LowPrecision, NonFinite, Path, Result, Rule, Settings, Update, rule_named,
@@ -44,6 +44,10 @@ pub struct Optimizer {
     pub(crate) steps: usize,
     pub(crate) skipped: usize,
     pub(crate) low_precision: LowPrecision,
+    /// What the parameters of each rule have in common.
+    pub(crate) shared: Vec<Vec<f64>>,
+    /// Whether the parameters hold what is to be evaluated.
+    pub(crate) evaluating: bool,
     clip: Option<Clip>,
     centralize: bool,
     non_finite: NonFinite,
@@ -85,8 +89,10 @@ impl Optimizer {
         Ok(Self {
             parameters: named(params)?,
             lr: rule.basics().lr,
+            shared: vec![first_values(rule.as_ref())],
             rules: vec![rule],
             steps: 0,
+            evaluating: false,
             skipped: 0,
             low_precision: LowPrecision::Nearest,
             clip: None,
@@ -125,6 +131,7 @@ impl Optimizer {
                 parameter.slots.clear();
             }
         }
+        self.shared.extend(parts.rule.as_deref().map(first_values));
         self.rules.extend(parts.rule);
         Ok(self)
     }
@@ -253,7 +260,22 @@ impl Optimizer {
     /// Takes one step on gradients that are multiplied by `scale` first, within the same pass: for
     /// the mean over accumulated batches, or to undo a loss scale. Clipping sees them scaled.
     pub fn step_scaled(&mut self, grads: &GradStore, scale: f64) -> Result<()> {
-        self.step_or_skip(grads, scale, self.non_finite).map(|_| ())
+        self.step_or_skip(grads, scale, self.non_finite, None)
+            .map(|_| ())
+    }
+
+    /// Takes one step with an estimate of the diagonal of the Hessian beside the gradients, for
+    /// [`Sophia`](crate::Sophia); other rules do not look at it. It is not scaled or clipped.
+    ///
+    /// Fails as [`Optimizer::step`] does, and if an estimate does not fit its parameter.
+    pub fn step_with_curvature(&mut self, grads: &GradStore, curvature: &GradStore) -> Result<()> {
+        for parameter in self.moving() {
+            if let Some(estimate) = curvature.get(&parameter.var) {
+                parameter.check(estimate)?;
+            }
+        }
+        self.step_or_skip(grads, 1.0, self.non_finite, Some(curvature))
+            .map(|_| ())
     }
 
     /// Goes backward from a loss, by candle's own walk, and takes one step.
@@ -267,8 +289,12 @@ impl Optimizer {
         grads: &GradStore,
         scale: f64,
         non_finite: NonFinite,
+        curvature: Option<&GradStore>,
     ) -> Result<bool> {
         require(self.lr.is_finite(), "optimizer", "lr", "finite", self.lr)?;
+        if self.evaluating {
+            return Err(Error::Evaluating);
+        }
         self.check(grads)?;
         let centred;
         let grads = if self.centralize {
@@ -284,18 +310,110 @@ impl Optimizer {
         }
         let how = How {
             lr: self.lr,
+            curvature,
             clip: self.clip,
             path: self.path,
             low_precision: self.low_precision,
         };
         for parameter in self.parameters.iter_mut().filter(|p| !p.frozen) {
-            if let Some(gradient) = grads.get(&parameter.var) {
-                let rule = self.rules[parameter.rule].as_ref();
-                parameter.update(rule, gradient, intake, how)?;
+            if grads.get(&parameter.var).is_some() {
+                parameter.begin(self.rules[parameter.rule].as_ref())?;
+            }
+        }
+        let moves = self.agree(grads, intake, how)?;
+        for parameter in self.parameters.iter_mut().filter(|p| !p.frozen) {
+            let (rule, shared) = (&self.rules[parameter.rule], &self.shared[parameter.rule]);
+            let moves = moves[parameter.rule];
+            if let Some(gradient) = grads.get(&parameter.var).filter(|_| moves) {
+                parameter.update(rule.as_ref(), shared, gradient, intake, how)?;
             }
         }
         self.steps += 1;
         Ok(true)
+    }
+
+    /// Moves what the parameters of a rule have in common; says of each rule whether it steps.
+    fn agree(&mut self, grads: &GradStore, intake: Intake, how: How<'_>) -> Result<Vec<bool>> {
+        let mut sums = vec![[0.0; 2]; self.rules.len()];
+        for parameter in self.parameters.iter_mut().filter(|p| !p.frozen) {
+            let (rule, shared) = (&self.rules[parameter.rule], &self.shared[parameter.rule]);
+            if let Some(gradient) = grads.get(&parameter.var).filter(|_| !shared.is_empty()) {
+                let added = parameter.measure(rule.as_ref(), shared, gradient, intake, how)?;
+                let sum = &mut sums[parameter.rule];
+                *sum = [sum[0] + added[0], sum[1] + added[1]];
+            }
+        }
+        let rules = self.rules.iter().zip(&mut self.shared).zip(sums);
+        let agree = rules.map(|((rule, shared), sums)| rule.agree(shared, sums, how.lr));
+        Ok(agree.collect())
+    }
+
+    /// Puts into the parameters what is to be evaluated, where that is not what gradients are taken
+    /// at: the averages of [`AdamWScheduleFree`](crate::AdamWScheduleFree) and
+    /// [`SgdScheduleFree`](crate::SgdScheduleFree). Steps are refused until [`Optimizer::train`].
+    /// Of other rules nothing changes.
+    ///
+    /// The switch costs one pass and no memory; there and back again is exact but for rounding.
+    ///
+    /// ```
+    /// use candle_core::{Device, Var};
+    /// use dl_optim::{Optimizer, SgdScheduleFree};
+    /// let x = Var::new(4.0_f64, &Device::Cpu)?;
+    /// let rule = SgdScheduleFree { lr: 0.5, momentum: 0.5, ..SgdScheduleFree::default() };
+    /// let mut optimizer = Optimizer::new([("x".to_string(), x.clone())], rule)?;
+    /// for _ in 0..2 {
+    ///     optimizer.step(&x.backward()?)?; // z: 3.5, 3
+    /// }
+    /// optimizer.eval()?;
+    /// assert!((x.to_scalar::<f64>()? - 3.25).abs() < 1e-12); // their mean
+    /// optimizer.train()?;
+    /// optimizer.step(&x.backward()?)?;
+    /// # Ok::<(), dl_optim::Error>(())
+    /// ```
+    pub fn eval(&mut self) -> Result<()> {
+        if !self.evaluating {
+            self.interpolate(to_average)?;
+        }
+        self.evaluating = true;
+        Ok(())
+    }
+
+    /// Puts back into the parameters what gradients are taken at, after [`Optimizer::eval`].
+    pub fn train(&mut self) -> Result<()> {
+        if self.evaluating {
+            self.interpolate(|beta| 1.0 - beta)?;
+        }
+        self.evaluating = false;
+        Ok(())
+    }
+
+    /// Runs `work` in eval mode, then puts back exactly what the parameters held.
+    pub fn with_eval<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let steps = |p: &&Parameter| self.rules[p.rule].interpolates().is_some() && p.step > 0;
+        if self.evaluating || !self.parameters.iter().any(|p| steps(&p)) {
+            return Ok(work());
+        }
+        let held = self.parameters.iter().filter(steps);
+        let held = held.map(|p| Ok((p.storage().clone(), p.storage().detach().copy()?)));
+        let held = held.collect::<candle_core::Result<Vec<_>>>()?;
+        let found = self.interpolate(to_average).map(|()| work());
+        for (var, own) in held {
+            if own.elem_count() > 0 {
+                var.set(&own)?;
+            }
+        }
+        self.parameters.iter().try_for_each(Parameter::narrow)?;
+        found
+    }
+
+    fn interpolate(&self, share: impl Fn(f64) -> f64) -> Result<()> {
+        for parameter in &self.parameters {
+            let rule = &self.rules[parameter.rule];
+            if let (Some(beta), Some(z)) = (rule.interpolates(), parameter.slots.first()) {
+                parameter.move_towards(z, share(beta))?;
+            }
+        }
+        Ok(())
     }
 
     /// The scheduled learning rate, before the scales of groups.
@@ -468,8 +586,9 @@ impl Optimizer {
 
 /// What is the same for every parameter of a step.
 #[derive(Clone, Copy)]
-struct How {
+struct How<'a> {
     lr: f64,
+    curvature: Option<&'a GradStore>,
     clip: Option<Clip>,
     path: Path,
     low_precision: LowPrecision,
@@ -531,28 +650,66 @@ impl Parameter {
         })
     }
 
-    fn update(
-        &mut self,
-        rule: &dyn Rule,
-        gradient: &Tensor,
-        intake: Intake,
-        how: How,
-    ) -> Result<()> {
+    /// Counts a step; at the first one makes the slots.
+    fn begin(&mut self, rule: &dyn Rule) -> Result<()> {
         if self.step == 0 {
             self.slots = self.fresh_slots(rule)?;
         }
         self.step += 1;
-        let taken = self.apply(rule, gradient, intake, how);
+        Ok(())
+    }
+
+    fn measure(
+        &mut self,
+        rule: &dyn Rule,
+        shared: &[f64],
+        gradient: &Tensor,
+        intake: Intake,
+        how: How<'_>,
+    ) -> Result<[f64; 2]> {
+        let found = self.with_update(rule, shared, gradient, intake, how, |mut at| {
+            rule.measure(&mut at)
+        });
+        Ok(found.map_err(|error| error.context(format!("the step on `{}`", self.name)))?)
+    }
+
+    fn update(
+        &mut self,
+        rule: &dyn Rule,
+        shared: &[f64],
+        gradient: &Tensor,
+        intake: Intake,
+        how: How<'_>,
+    ) -> Result<()> {
+        let taken = self.with_update(rule, shared, gradient, intake, how, |at| rule.update(at));
+        let taken = taken.and_then(|()| self.narrow());
         Ok(taken.map_err(|error| error.context(format!("the step on `{}`", self.name)))?)
     }
 
-    fn apply(
+    /// Where the parameter is kept in its full precision.
+    fn storage(&self) -> &Var {
+        self.master.as_ref().unwrap_or(&self.var)
+    }
+
+    /// Rounds the master weights into the parameter, where there are some.
+    fn narrow(&self) -> candle_core::Result<()> {
+        match &self.master {
+            Some(master) if master.elem_count() > 0 => {
+                self.var.set(&master.detach().to_dtype(self.var.dtype())?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn with_update<T>(
         &mut self,
         rule: &dyn Rule,
+        shared: &[f64],
         gradient: &Tensor,
         intake: Intake,
-        how: How,
-    ) -> candle_core::Result<()> {
+        how: How<'_>,
+        work: impl FnOnce(Update<'_>) -> candle_core::Result<T>,
+    ) -> candle_core::Result<T> {
         let var = self.master.as_ref().unwrap_or(&self.var);
         let (gradient, intake) = match how.clip {
             Some(clip) => clip.single(var, gradient, intake)?,
@@ -563,11 +720,13 @@ impl Parameter {
             None => gradient,
         };
         let sign = if rule.basics().maximize { -1.0 } else { 1.0 };
-        rule.update(Update {
+        work(Update {
             step: self.step,
             lr: how.lr * self.lr_scale,
             weight_decay: self.weight_decay.unwrap_or(rule.basics().weight_decay),
             slots: &mut self.slots,
+            shared,
+            curvature: how.curvature.and_then(|all| all.get(&self.var)),
             var,
             raw_gradient: &gradient,
             intake: Intake {
@@ -581,18 +740,25 @@ impl Parameter {
                 }
                 _ => Rounding::Nearest,
             },
-        })?;
-        match &self.master {
-            Some(master) if master.elem_count() > 0 => {
-                self.var.set(&master.detach().to_dtype(self.var.dtype())?)
-            }
-            _ => Ok(()),
+        })
+    }
+
+    /// θ + share · (z − θ).
+    fn move_towards(&self, z: &Tensor, share: f64) -> candle_core::Result<()> {
+        let var = self.storage();
+        if var.elem_count() == 0 {
+            return Ok(());
         }
+        let theta = var.detach().to_dtype(z.dtype())?.copy()?;
+        let moved = combine(theta, z, Path::Fused, &Toward { share })?;
+        var.set(&moved.to_dtype(var.dtype())?)?;
+        self.narrow()
     }
 
     fn fresh_slots(&self, rule: &dyn Rule) -> Result<Vec<Tensor>> {
         let dtype = slot_dtype(self.var.dtype());
         let fresh = rule.slots(self.var.dims()).into_iter().map(|slot| {
+            let dtype = slot.dtype.unwrap_or(dtype);
             let zeros = Tensor::zeros(slot.shape, dtype, slot_device(slot.host, &self.var))?;
             if slot.init == 0.0 {
                 Ok(zeros)
@@ -602,6 +768,15 @@ impl Parameter {
         });
         Ok(fresh.collect::<candle_core::Result<_>>()?)
     }
+}
+
+/// How far from y to z the average x lies, on the other side of y.
+fn to_average(beta: f64) -> f64 {
+    1.0 - 1.0 / beta
+}
+
+fn first_values(rule: &dyn Rule) -> Vec<f64> {
+    rule.shared().into_iter().map(|(_, first)| first).collect()
 }
 
 fn with_momentum(rule: &dyn Rule, momentum: f64) -> Result<Box<dyn Rule>> {

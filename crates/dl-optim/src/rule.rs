@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use candle_core::DType;
 use serde::Serialize;
 
 use crate::{Error, Result, Update};
@@ -29,6 +30,27 @@ pub trait Rule: Options + Debug + Send + Sync {
     /// every shape will do.
     fn refuses(&self, shape: &[usize]) -> Option<&'static str> {
         let _ = shape;
+        None
+    }
+    /// The numbers that all parameters of this rule have in common, and their first values. Where
+    /// there are some, [`Rule::measure`] and [`Rule::agree`] go before the updates. Default: none.
+    fn shared(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+    /// What this parameter adds to the two sums that the shared numbers follow.
+    fn measure(&self, at: &mut Update<'_>) -> candle_core::Result<[f64; 2]> {
+        let _ = at;
+        Ok([0.0; 2])
+    }
+    /// Moves the shared numbers by the sums over all parameters; `false` if no step is to be taken.
+    fn agree(&self, shared: &mut [f64], sums: [f64; 2], lr: f64) -> bool {
+        let _ = (shared, sums, lr);
+        true
+    }
+    /// The share β, of rules whose gradients are taken at y = β x + (1 − β) z, whose result is x, and
+    /// whose first slot is z; see [`Optimizer::eval`](crate::Optimizer::eval). Default: the parameters
+    /// are the result.
+    fn interpolates(&self) -> Option<f64> {
         None
     }
     /// Takes one step on one parameter.
@@ -91,6 +113,8 @@ pub struct Slot {
     /// Whether it stays on the CPU whatever the device of the parameter: a number that steers the
     /// step and that must be read without waiting for the device.
     pub host: bool,
+    /// Its type, where that is not the one of [`Update::slots`](crate::Update::slots).
+    pub dtype: Option<DType>,
 }
 
 impl Slot {
@@ -101,6 +125,7 @@ impl Slot {
             shape: shape.to_vec(),
             init: 0.0,
             host: false,
+            dtype: None,
         }
     }
 
@@ -110,6 +135,14 @@ impl Slot {
             init,
             host: true,
             ..Self::like(name, &[])
+        }
+    }
+
+    /// One number in f64, kept on the CPU. As [`Slot::scalar`], such slots come after all others.
+    pub fn precise(name: &'static str, init: f64) -> Self {
+        Self {
+            dtype: Some(DType::F64),
+            ..Self::scalar(name, init)
         }
     }
 }

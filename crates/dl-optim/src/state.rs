@@ -61,6 +61,9 @@ pub struct StateHeader {
     /// Steps skipped for gradients that were not finite.
     #[serde(default)]
     pub skipped: usize,
+    /// Whether the parameters held what is to be evaluated; see [`Optimizer::eval`].
+    #[serde(default)]
+    pub evaluating: bool,
     /// How f16 and bf16 parameters are updated; a record, as the rules' options are.
     #[serde(default)]
     pub low_precision: LowPrecision,
@@ -168,10 +171,14 @@ impl Optimizer {
         }
         for (parameter, loaded) in self.parameters.iter_mut().zip(loaded) {
             (parameter.step, parameter.slots) = (loaded.step, loaded.slots);
+            if !loaded.shared.is_empty() {
+                self.shared[parameter.rule] = loaded.shared;
+            }
             parameter.master = loaded.master;
         }
         (self.steps, self.lr) = (state.header.steps, state.header.lr);
         self.skipped = state.header.skipped;
+        self.evaluating = state.header.evaluating;
         Ok(())
     }
 
@@ -196,6 +203,12 @@ impl Optimizer {
             let slots = self.rules[parameter.rule].slots(parameter.var.dims());
             for (slot, tensor) in slots.iter().zip(&parameter.slots) {
                 tensors.insert(format!("{name}.{}", slot.name), tensor.clone());
+            }
+            let names = self.rules[parameter.rule].shared().into_iter();
+            let numbers = names.zip(&self.shared[parameter.rule]);
+            for ((slot, _), &number) in numbers.filter(|_| parameter.step > 0) {
+                let number = Tensor::new(number, &Device::Cpu)?;
+                tensors.insert(format!("{name}.{slot}"), number);
             }
             if let Some(master) = &parameter.master {
                 tensors.insert(format!("{name}.{MASTER}"), master.detach());
@@ -228,6 +241,7 @@ impl Optimizer {
             version,
             steps: self.steps,
             skipped: self.skipped,
+            evaluating: self.evaluating,
             low_precision: self.low_precision,
             lr: self.lr,
             groups,
@@ -284,10 +298,17 @@ impl Optimizer {
         if step > 0 {
             let dtype = slot_dtype(parameter.var.dtype());
             for slot in self.rules[parameter.rule].slots(parameter.var.dims()) {
+                let dtype = slot.dtype.unwrap_or(dtype);
                 let tensor = take(slot.name, dtype, &slot.shape)?;
                 let device = slot_device(slot.host, &parameter.var);
                 // A copy: the step writes in place, and the state is the caller's.
                 slots.push(tensor.contiguous()?.copy()?.to_device(device)?);
+            }
+        }
+        let mut shared = Vec::new();
+        for (name, _) in self.rules[parameter.rule].shared() {
+            if step > 0 {
+                shared.push(take(name, DType::F64, &[])?.to_scalar()?);
             }
         }
         let master = match &parameter.master {
@@ -302,6 +323,7 @@ impl Optimizer {
         Ok(Loaded {
             step,
             slots,
+            shared,
             master,
         })
     }
@@ -311,6 +333,7 @@ impl Optimizer {
 struct Loaded {
     step: usize,
     slots: Vec<Tensor>,
+    shared: Vec<f64>,
     master: Option<Var>,
 }
 

@@ -63,6 +63,10 @@ pub struct Update<'a> {
     pub weight_decay: f64,
     /// The slots of the rule, in its order: f64 for an f64 parameter, f32 for any other.
     pub slots: &'a mut [Tensor],
+    /// The numbers of [`Rule::shared`](crate::Rule::shared), in its order.
+    pub shared: &'a [f64],
+    /// An estimate of the diagonal of the Hessian, where this step came with one.
+    pub curvature: Option<&'a Tensor>,
     pub(crate) var: &'a Var,
     pub(crate) raw_gradient: &'a Tensor,
     pub(crate) intake: Intake,

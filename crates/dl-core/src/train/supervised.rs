@@ -341,7 +341,8 @@ impl TrainStep<Batch> for Supervised<'_> {
     ) -> Result<BTreeMap<String, f64>, TrainError> {
         match &self.ema {
             Some(ema) if ema.updates() > 0 => ema.with_averages(|| self.found(batches))?,
-            _ => self.found(batches),
+            // Some rules train at another place than they are evaluated at.
+            _ => self.optimizer.with_eval(|| self.found(batches))?,
         }
     }
 

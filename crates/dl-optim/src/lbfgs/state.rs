@@ -76,6 +76,7 @@ impl Lbfgs {
             version: env!("CARGO_PKG_VERSION").to_string(),
             steps: self.memory.iterations,
             lr: self.lr,
+            evaluating: false,
             skipped: 0,
             low_precision: LowPrecision::default(),
             groups: vec![GroupHeader {

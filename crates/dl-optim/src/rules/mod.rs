@@ -19,6 +19,9 @@ mod sgd;
 mod sign_sgd;
 mod sparse_adam;
 
+mod adamw_schedule_free;
+mod sgd_schedule_free;
+
 pub use adadelta::Adadelta;
 pub use adafactor::Adafactor;
 pub use adagrad::Adagrad;
@@ -37,3 +40,6 @@ pub use rprop::Rprop;
 pub use sgd::Sgd;
 pub use sign_sgd::SignSgd;
 pub use sparse_adam::SparseAdam;
+
+pub use adamw_schedule_free::AdamWScheduleFree;
+pub use sgd_schedule_free::SgdScheduleFree;

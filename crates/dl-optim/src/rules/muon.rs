@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require, require_not_negative};
-use crate::sweep::combine;
+use crate::sweep::{Toward, combine};
 use crate::{Basics, Kernel, Path, Real, Result, Rule, Slot, Update, global_norm};
 
 /// How Muon's rate follows the shape of a matrix of `rows` and `columns`.
@@ -196,17 +196,5 @@ impl Kernel<0> for Sum {
     #[inline(always)]
     fn apply<R: Real>(&self, x: R, y: R, _: [R; 0]) -> (R, [R; 0]) {
         (x.scale(self.own) + y.scale(self.other), [])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Toward {
-    share: f64,
-}
-
-impl Kernel<0> for Toward {
-    #[inline(always)]
-    fn apply<R: Real>(&self, x: R, to: R, _: [R; 0]) -> (R, [R; 0]) {
-        (x.lerp(to, self.share), [])
     }
 }

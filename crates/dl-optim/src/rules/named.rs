@@ -7,6 +7,7 @@ use super::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, Momentum, Muon, NAdam, RAdam,
     RmsProp, Rprop, Sgd, SignSgd, SparseAdam,
 };
+use super::{AdamWScheduleFree, SgdScheduleFree};
 use crate::{Error, Result, Rule};
 
 macro_rules! rules {
@@ -45,6 +46,8 @@ rules! {
     "sgd" => Sgd,
     "sign_sgd" => SignSgd,
     "sparse_adam" => SparseAdam,
+    "adamw_schedule_free" => AdamWScheduleFree,
+    "sgd_schedule_free" => SgdScheduleFree,
 }
 
 /// The rule of this name with these options; options that are left out have their defaults.

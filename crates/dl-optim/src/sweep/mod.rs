@@ -79,6 +79,19 @@ pub(crate) fn combine<K: Kernel<0>>(
     kernel.apply(target, source, []).0.finish()
 }
 
+/// x + share · (to − x).
+#[derive(Clone, Copy)]
+pub(crate) struct Toward {
+    pub(crate) share: f64,
+}
+
+impl Kernel<0> for Toward {
+    #[inline(always)]
+    fn apply<R: Real>(&self, x: R, to: R, _: [R; 0]) -> (R, [R; 0]) {
+        (x.lerp(to, self.share), [])
+    }
+}
+
 /// Which rows of a tensor an update reaches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rows {

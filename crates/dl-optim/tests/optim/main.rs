@@ -15,6 +15,7 @@ mod parity;
 mod precision;
 mod properties;
 mod resume;
+mod schedule_free;
 mod schedules;
 mod torch_state;
 mod wrappers;

@@ -16,7 +16,11 @@ fn follows_torch(dtype: DType, name: &str, path: Path, tolerance: f64) {
         let params = params(&case.shapes, dtype);
         let mut optimizer = optimizer(&params, case.rule()).path(path);
         for step in 1..=100 {
+            optimizer.train().unwrap();
             optimizer.step(&gradients(&params, step)).unwrap();
+            if case.label.ends_with("_eval") {
+                optimizer.eval().unwrap();
+            }
             if fixture.about.kept.contains(&step) {
                 let want = kept.next().unwrap();
                 assert_close(&flat(&params), &want, tolerance, &format!("{label} {step}"));

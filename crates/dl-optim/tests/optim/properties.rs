@@ -155,6 +155,10 @@ const SIGNED: &[(&str, Option<f64>)] = &[
     ("muon.ns_coefficients.1", None),
     ("muon.ns_coefficients.2", None),
     ("sgd.dampening", None),
+    ("adamw_schedule_free.r", None),
+    ("adamw_schedule_free.weight_lr_power", None),
+    ("sgd_schedule_free.r", None),
+    ("sgd_schedule_free.weight_lr_power", None),
 ];
 
 #[test]
