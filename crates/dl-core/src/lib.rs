@@ -9,7 +9,7 @@
 //! | losses and reductions | [`losses`] |
 //! | data sets, transforms, the loader | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
-//! | EfficientNet-Lite 0 to 4, perceptron, finding a model by name | [`models`] |
+//! | perceptron, LeNet, ResNet, VGG, MobileNetV2, EfficientNet-Lite, BERT, GPT-2, finding a model by name | [`models`] |
 //! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
 //! | the loop, evaluation, callbacks, gradients by name | [`train`] |
 //! | curves, confusion matrices, range tests and paths of optimizers as SVG | [`plot`] |

@@ -9,10 +9,8 @@ use dl_autograd::{Activation, global_avg_pool};
 use serde::{Deserialize, Serialize};
 
 use super::ImageClassifier;
-use crate::layers::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dOptions, Dropout, Linear, Padding, batch_norm,
-    conv2d, linear,
-};
+use super::conv_norm::ConvNorm;
+use crate::layers::{BatchNormConfig, Conv2dOptions, Dropout, Linear, Padding, linear};
 
 /// Repeats, kernel, stride, expansion and output channels of the seven stages of Lite0.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -136,19 +134,6 @@ impl EfficientNetLiteConfig {
     }
 }
 
-/// A convolution without bias, its norm and its activation.
-#[derive(Clone, Debug)]
-struct ConvNorm {
-    conv: Conv2d,
-    norm: BatchNorm,
-}
-
-impl ModuleT for ConvNorm {
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.norm.forward_t(&self.conv.forward(x)?, train)
-    }
-}
-
 fn options(kernel: usize, stride: usize, groups: usize) -> Conv2dOptions {
     Conv2dOptions {
         kernel: (kernel, kernel),
@@ -184,24 +169,18 @@ impl Block {
         let relu6 = config.norm(Activation::Relu6);
         let expand = match b.expand {
             1 => None,
-            _ => Some(ConvNorm {
-                conv: conv2d(b.c_in, wide, options(1, 1, 1), vb.pp("_expand_conv"))?,
-                norm: batch_norm(wide, relu6, vb.pp("_bn0"))?,
-            }),
+            _ => {
+                let vbs = (vb.pp("_expand_conv"), vb.pp("_bn0"));
+                let widen = ConvNorm::new((b.c_in, wide), options(1, 1, 1), relu6, vbs)?;
+                Some(widen)
+            }
         };
-        let depthwise = ConvNorm {
-            conv: conv2d(
-                wide,
-                wide,
-                options(b.kernel, b.stride, wide),
-                vb.pp("_depthwise_conv"),
-            )?,
-            norm: batch_norm(wide, relu6, vb.pp("_bn1"))?,
-        };
-        let project = ConvNorm {
-            conv: conv2d(wide, b.c_out, options(1, 1, 1), vb.pp("_project_conv"))?,
-            norm: batch_norm(b.c_out, config.norm(Activation::Identity), vb.pp("_bn2"))?,
-        };
+        let vbs = (vb.pp("_depthwise_conv"), vb.pp("_bn1"));
+        let channels = options(b.kernel, b.stride, wide);
+        let depthwise = ConvNorm::new((wide, wide), channels, relu6, vbs)?;
+        let vbs = (vb.pp("_project_conv"), vb.pp("_bn2"));
+        let linear = config.norm(Activation::Identity);
+        let project = ConvNorm::new((wide, b.c_out), options(1, 1, 1), linear, vbs)?;
         Ok(Self {
             expand,
             depthwise,
@@ -262,19 +241,23 @@ impl EfficientNetLite {
         let last = blocks.last().map_or(STEM, |b| b.c_out);
         let block = |(i, &b): (usize, &BlockConfig)| Block::new(b, config, vb.pp("_blocks").pp(i));
         Ok(Self {
-            stem: ConvNorm {
-                conv: conv2d(3, STEM, options(3, 2, 1), vb.pp("_conv_stem"))?,
-                norm: batch_norm(STEM, relu6, vb.pp("_bn0"))?,
-            },
+            stem: ConvNorm::new(
+                (3, STEM),
+                options(3, 2, 1),
+                relu6,
+                (vb.pp("_conv_stem"), vb.pp("_bn0")),
+            )?,
             blocks: blocks
                 .iter()
                 .enumerate()
                 .map(block)
                 .collect::<Result<_>>()?,
-            head: ConvNorm {
-                conv: conv2d(last, HEAD, options(1, 1, 1), vb.pp("_conv_head"))?,
-                norm: batch_norm(HEAD, relu6, vb.pp("_bn1"))?,
-            },
+            head: ConvNorm::new(
+                (last, HEAD),
+                options(1, 1, 1),
+                relu6,
+                (vb.pp("_conv_head"), vb.pp("_bn1")),
+            )?,
             dropout: Dropout::new(config.dropout),
             classifier: linear(HEAD, config.classes, vb.pp(Self::CLASSIFIER))?,
         })
