@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Training steps of ours and of PyTorch by turns, each in a process of its own, and one table.
+#
+#   PYTHON=python3 ROUNDS=3 benches/peers/compare.sh [WORKLOAD...]
+#
+# PYTHON is one with torch and transformers.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${PYTHON:-python3}
+workloads=("$@")
+if ((${#workloads[@]} == 0)); then
+  workloads=(mlp lenet resnet20 resnet18 mobilenet_v2 vgg16 minilm minilm_frozen gpt lstm adamw_25m)
+fi
+cargo build --quiet --release --example train_speed
+ours=${CARGO_TARGET_DIR:-target}/release/examples/train_speed
+lines=$(mktemp)
+trap 'rm -f "$lines"' EXIT
+for _ in $(seq "${ROUNDS:-3}"); do
+  for workload in "${workloads[@]}"; do
+    "$ours" "$workload" | tee -a "$lines" >&2
+    "$python" benches/peers/train_speed.py "$workload" | tee -a "$lines" >&2
+  done
+done
+"$python" benches/peers/train_speed.py --table "$lines"

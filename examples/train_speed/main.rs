@@ -1,0 +1,86 @@
+//! How long does a training step take?
+//!
+//! ```text
+//! cargo run --release --example train_speed -- mlp resnet20        these workloads
+//! cargo run --release --example train_speed                        all of them
+//! ```
+//!
+//! Prints one line of JSON for each: the median over the steps after the warm-up, the arithmetic of the
+//! dense layers, convolutions and attention a second, and the highest resident memory of the process so
+//! far, which is the workload's own when it is the only one. The loss falls because every step sees the
+//! same batch. `benches/peers/compare.sh` sets this beside PyTorch.
+
+mod workload;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use serde_json::json;
+
+use workload::{WORKLOADS, Workload};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Times training steps on made-up batches.
+#[derive(Parser)]
+struct Args {
+    /// Names of workloads; all by default.
+    workloads: Vec<String>,
+    /// Threads to compute with.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// How long each workload is measured, in seconds; never fewer than 5 steps.
+    #[arg(long, default_value_t = 5.)]
+    seconds: f64,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
+    pool.build_global().context("no threads to compute with")?;
+    let names = match args.workloads.is_empty() {
+        true => WORKLOADS.map(|(name, _)| name.to_string()).to_vec(),
+        false => args.workloads.clone(),
+    };
+    for name in names {
+        println!("{}", measured(&name, &args)?);
+    }
+    Ok(())
+}
+
+fn measured(name: &str, args: &Args) -> Result<serde_json::Value> {
+    let mut workload = Workload::named(name)?;
+    let first = (workload.step)()?;
+    for _ in 0..2 {
+        (workload.step)()?;
+    }
+    let (mut times, mut last, begun) = (vec![], first, Instant::now());
+    while times.len() < 5 || begun.elapsed().as_secs_f64() < args.seconds {
+        let start = Instant::now();
+        last = (workload.step)()?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let seconds = Duration::as_secs_f64(&times[times.len() / 2]);
+    Ok(json!({
+        "workload": name,
+        "ms_per_step": seconds * 1e3,
+        "samples_per_second": workload.samples as f64 / seconds,
+        "gflops": workload.operations as f64 / seconds / 1e9,
+        "peak_rss_mb": peak_rss_mb(),
+        "loss_first": first,
+        "loss_last": last,
+        "steps": times.len(),
+        "threads": args.threads,
+    }))
+}
+
+/// The highest resident memory so far, where the system says so.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes / 1e3)
+}
