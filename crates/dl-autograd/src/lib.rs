@@ -93,6 +93,7 @@ mod scale_channels;
 mod scatter;
 mod separable;
 mod simd;
+mod smooth;
 mod softmax;
 mod spectral_norm;
 mod split;

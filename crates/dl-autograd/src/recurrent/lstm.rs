@@ -3,9 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use crate::pointwise::{sigmoid, tanh};
-use crate::recurrent::gate::Gate;
 use crate::recurrent::sequence::{BackwardRow, Cell, ForwardRow, State, run};
-use crate::recurrent::{Direction, RecurrentWeights};
+use crate::recurrent::{Direction, Gate, RecurrentWeights};
 use crate::split::chunk;
 
 /// One LSTM layer over whole sequences, as one direction of `torch.nn.LSTM`.

@@ -5,7 +5,6 @@
 //! between two steps. Backward goes through time the same way and ends with one product over all
 //! steps for each weight.
 
-mod gate;
 mod gru;
 mod lstm;
 mod packed;
@@ -16,6 +15,13 @@ pub use gru::gru;
 pub use lstm::lstm;
 
 use candle_core::Tensor;
+
+use crate::smooth::Smooth;
+
+/// What gates are computed with.
+trait Gate: Smooth + packed::Vectors {}
+
+impl<T: Smooth + packed::Vectors> Gate for T {}
 
 /// The parameters of one layer in one direction, in PyTorch's layout.
 #[derive(Clone, Debug)]
