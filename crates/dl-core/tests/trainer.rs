@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
 use dl_autograd::{Purpose, Rng};
 use dl_core::Params;
-use dl_core::data::{DataLoader, StackTensors, TensorDataset};
+use dl_core::data::{DataLoader, Position, StackTensors, TensorDataset};
 use dl_core::layers::{Linear, linear};
 use dl_core::losses::{Reduction, cross_entropy};
 use dl_core::models::{Mlp, MlpConfig};
@@ -379,6 +379,54 @@ fn a_loss_that_is_not_finite_ends_the_run_before_the_weights_are_touched() {
         "{error}"
     );
     assert_eq!(weights(&params), before);
+}
+
+/// 22 points, one of which is NaN; the items are named wherever the shuffle puts it.
+#[test]
+fn a_loss_that_is_not_finite_names_the_items_of_its_batch() {
+    for (epoch, overfit) in [(1, None), (3, None), (3, Some(6))] {
+        let bad = 13usize;
+        let mut x = vec![0f32; 22];
+        x[bad] = f32::NAN;
+        let x = Tensor::from_vec(x, (22, 1), &Device::Cpu).unwrap();
+        let x = x.broadcast_as((22, 3)).unwrap().contiguous().unwrap();
+        let y = Tensor::zeros(22, candle_core::DType::U32, &Device::Cpu).unwrap();
+        let data = TensorDataset::new(x, y).unwrap();
+        let train = DataLoader::new(data, StackTensors)
+            .batch_size(4)
+            .shuffle(true);
+        let (params, model) = mlp(0.);
+        let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+        let config = TrainerConfig {
+            first_epoch: epoch - 1,
+            overfit_batches: overfit,
+            ..Default::default()
+        };
+        let error = Trainer::new(&model, optimizer, config)
+            .fit(&train, &loader(22))
+            .unwrap_err();
+        let TrainError::NonFiniteLoss {
+            batch, ref items, ..
+        } = error
+        else {
+            panic!("{error}")
+        };
+        // With `overfit_batches` every epoch has the items of the first one.
+        let data_epoch = if overfit.is_some() {
+            0
+        } else {
+            epoch as u64 - 1
+        };
+        let at = Position {
+            epoch: data_epoch,
+            batch: batch as u64,
+        };
+        assert!(items.contains(&bad) && *items == train.indices(at).unwrap());
+        assert!(
+            error.to_string().contains(&format!("(items {items:?})")),
+            "{error}"
+        );
+    }
 }
 
 /// A model that never uses one of its layers.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::DataError;
+use super::map::Map;
+use super::{DataError, Subset};
 
 /// A finite, indexed collection of items; the same index always gives the same item.
 ///
@@ -42,6 +43,35 @@ pub trait Dataset: Send + Sync {
     fn name(&self, index: usize) -> String {
         format!("#{index}")
     }
+
+    /// Passes every item through a function when it is asked for, such as to tokenize or to parse.
+    fn map<T, F>(self, change: F) -> Map<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Item) -> Result<T, DataError> + Send + Sync,
+    {
+        Map::new(self, change)
+    }
+
+    /// The items for which `keep` holds, in their order. Reads every item once, here and now; fails on
+    /// the first that cannot be read and names it.
+    fn filter(self, keep: impl Fn(&Self::Item) -> bool) -> Result<Subset<Self>, DataError>
+    where
+        Self: Sized,
+    {
+        let mut indices = Vec::new();
+        for index in 0..self.len() {
+            let item = self.get(index).map_err(|reason| DataError::Item {
+                index,
+                name: self.name(index),
+                reason: Box::new(reason),
+            })?;
+            if keep(&item) {
+                indices.push(index);
+            }
+        }
+        Subset::new(self, indices)
+    }
 }
 
 /// A data set that knows the class of an item without reading it.
@@ -63,6 +93,22 @@ pub trait Labelled: Dataset {
 }
 
 impl<D: Dataset + ?Sized> Dataset for Arc<D> {
+    type Item = D::Item;
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<D::Item, DataError> {
+        (**self).get(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        (**self).name(index)
+    }
+}
+
+impl<D: Dataset + ?Sized> Dataset for Box<D> {
     type Item = D::Item;
 
     fn len(&self) -> usize {

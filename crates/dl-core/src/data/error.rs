@@ -229,6 +229,16 @@ pub enum DataError {
         /// Batches of an epoch now.
         batches: u64,
     },
+    /// A sampler gives another number of items or batches than it says, by which runs are planned.
+    #[error("the sampler gave {came} {what}, its `len` says {wanted}")]
+    SamplerLength {
+        /// Items or batches.
+        what: &'static str,
+        /// What its `len` says.
+        wanted: usize,
+        /// How many it gave.
+        came: usize,
+    },
     /// A worker thread cannot be started.
     #[error("cannot start a worker thread: {reason}")]
     Thread {
@@ -241,6 +251,9 @@ pub enum DataError {
         /// The batch that was waited for.
         batch: u64,
     },
+    /// Code of one's own refused an item: `DataError::Other("no such word".into())`.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

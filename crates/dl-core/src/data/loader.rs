@@ -1,11 +1,14 @@
 //! Batches from a data set.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use dl_autograd::{Purpose, Rng};
 
-use super::batches::{Batches, Job};
-use super::{Collate, DataError, Dataset, Position, Transform};
+use super::assembly::{Assembly, Pending};
+use super::batches::{Batches, Build, Built, Pace};
+use super::plan::Plan;
+use super::{BatchSampler, Collate, DataError, Dataset, Position, Sampler, Transform};
 
 /// What to do when an item cannot be loaded, transformed, or panics on the way.
 ///
@@ -28,7 +31,8 @@ pub enum OnError {
 /// ```
 ///
 /// So batches have the same bits for any number of workers, and any [`Position`] can be gone on from
-/// without reading what came before. Defaults are PyTorch's: batches of 1, in order, the last one
+/// without reading what came before. An item that a sampler repeats within an epoch is transformed
+/// differently each time. Defaults are PyTorch's: batches of 1, in order, the last one
 /// kept though smaller, no workers. Unlike in PyTorch the epoch is told, not counted.
 ///
 /// ```
@@ -46,12 +50,19 @@ pub struct DataLoader<D: Dataset, C> {
     collate: Arc<C>,
     transform: Option<Arc<dyn Transform<D::Item>>>,
     batch_size: usize,
-    shuffle: bool,
+    order: Order,
     seed: u64,
     drop_last: bool,
     workers: usize,
     prefetch: usize,
     on_error: OnError,
+}
+
+enum Order {
+    Given,
+    Shuffled,
+    Sampled(Arc<dyn Sampler>),
+    Batched(Arc<dyn BatchSampler>),
 }
 
 impl<D, C> DataLoader<D, C>
@@ -68,7 +79,7 @@ where
             collate: Arc::new(collate),
             transform: None,
             batch_size: 1,
-            shuffle: false,
+            order: Order::Given,
             seed: 0,
             drop_last: false,
             workers: 0,
@@ -91,7 +102,24 @@ where
 
     /// Whether each epoch has a random order of its own. Default `false`.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
-        self.shuffle = shuffle;
+        self.order = if shuffle {
+            Order::Shuffled
+        } else {
+            Order::Given
+        };
+        self
+    }
+
+    /// Chooses the items of an epoch and their order, in place of [`DataLoader::shuffle`].
+    pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.order = Order::Sampled(Arc::new(sampler));
+        self
+    }
+
+    /// Chooses the items of every batch, in place of the order, the batch size and what becomes of
+    /// the last batch.
+    pub fn batch_sampler(mut self, sampler: impl BatchSampler + 'static) -> Self {
+        self.order = Order::Batched(Arc::new(sampler));
         self
     }
 
@@ -132,11 +160,15 @@ where
 
     /// Batches of an epoch; 0 when the batch size is.
     pub fn len(&self) -> usize {
-        let (items, size) = (self.dataset.len(), self.batch_size.max(1));
+        let items = match &self.order {
+            Order::Given | Order::Shuffled => self.dataset.len(),
+            Order::Sampled(sampler) => sampler.len(),
+            Order::Batched(sampler) => return sampler.len(),
+        };
         match (self.batch_size, self.drop_last) {
             (0, _) => 0,
-            (_, true) => items / size,
-            (_, false) => items.div_ceil(size),
+            (size, true) => items / size,
+            (size, false) => items.div_ceil(size),
         }
     }
 
@@ -146,42 +178,79 @@ where
     }
 
     /// The batches of an epoch from its first one.
-    pub fn epoch(&self, epoch: u64) -> Result<Batches<D, C>, DataError> {
+    pub fn epoch(&self, epoch: u64) -> Result<Batches<C::Batch>, DataError> {
         self.batches(Position { epoch, batch: 0 })
     }
 
     /// The batches from a position to the end of its epoch.
     ///
-    /// Fails on an option out of its range, on a position beyond the end of an epoch, and when no
-    /// thread can be started.
-    pub fn batches(&self, position: Position) -> Result<Batches<D, C>, DataError> {
-        self.validate()?;
-        let batches = self.len() as u64;
-        if position.batch > batches {
-            let batch = position.batch;
+    /// Fails on an option out of its range, on a position beyond the end of an epoch, on a sampler
+    /// that breaks its word, and when no thread can be started.
+    pub fn batches(&self, position: Position) -> Result<Batches<C::Batch>, DataError> {
+        let plan = self.plan(position.epoch)?;
+        let batches = plan.len();
+        if position.batch > batches as u64 {
+            let (batch, batches) = (position.batch, batches as u64);
             return Err(DataError::Position { batch, batches });
         }
         let job = Job {
             dataset: Arc::clone(&self.dataset),
-            collate: Arc::clone(&self.collate),
-            transform: self.transform.clone(),
-            order: self.order(position.epoch),
-            epoch: position.epoch,
-            seed: self.seed,
-            batch_size: self.batch_size,
-            batches: self.len(),
-            on_error: self.on_error,
+            plan,
+            assembly: Assembly {
+                collate: Arc::clone(&self.collate),
+                transform: self.transform.clone(),
+                seed: self.seed,
+                epoch: position.epoch,
+                on_error: self.on_error,
+            },
         };
-        Batches::start(job, position.batch as usize, self.workers, self.prefetch)
+        let pace = Pace {
+            first: position,
+            batches,
+            workers: self.workers,
+            prefetch: self.prefetch,
+        };
+        Batches::start(Box::new(job), pace)
     }
 
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let n = self.dataset.len();
-        if self.shuffle {
-            Rng::new(self.seed, Purpose::Shuffle, epoch).permutation(n)
-        } else {
-            (0..n).collect()
+    /// The items of the batch at a position by their indices in the data set, those that cannot be
+    /// loaded among them; nothing is read.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use dl_core::data::{DataLoader, Position, StackTensors, TensorDataset};
+    /// let x = Tensor::arange(0u32, 10, &Device::Cpu)?;
+    /// let loader = DataLoader::new(TensorDataset::new(x.clone(), x)?, StackTensors).batch_size(4);
+    /// assert_eq!(loader.indices(Position { epoch: 0, batch: 2 })?, [8, 9]);
+    /// # Ok::<(), dl_core::data::DataError>(())
+    /// ```
+    pub fn indices(&self, position: Position) -> Result<Vec<usize>, DataError> {
+        let plan = self.plan(position.epoch)?;
+        let (batch, batches) = (position.batch, plan.len() as u64);
+        if batch >= batches {
+            return Err(DataError::Position { batch, batches });
         }
+        Ok(plan.items(batch as usize).map(|(index, _)| index).collect())
+    }
+
+    fn plan(&self, epoch: u64) -> Result<Plan, DataError> {
+        self.validate()?;
+        let len = self.dataset.len();
+        let order = match &self.order {
+            Order::Given => (0..len).collect(),
+            Order::Shuffled => Rng::new(self.seed, Purpose::Shuffle, epoch).permutation(len),
+            Order::Sampled(sampler) => {
+                let order = sampler.indices(self.seed, epoch);
+                told("items", sampler.len(), order.len())?;
+                order
+            }
+            Order::Batched(sampler) => {
+                let batches = sampler.batches(self.seed, epoch);
+                told("batches", sampler.len(), batches.len())?;
+                return Plan::of_batches(batches, len);
+            }
+        };
+        Plan::cut(order, self.batch_size, self.drop_last, len)
     }
 
     fn validate(&self) -> Result<(), DataError> {
@@ -194,5 +263,32 @@ where
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// Holds a sampler to its word: the trainer plans with it.
+fn told(what: &'static str, wanted: usize, came: usize) -> Result<(), DataError> {
+    match wanted == came {
+        true => Ok(()),
+        false => Err(DataError::SamplerLength { what, wanted, came }),
+    }
+}
+
+/// What one epoch needs; shared by its threads.
+struct Job<D: Dataset, C: Collate<D::Item>> {
+    dataset: Arc<D>,
+    plan: Plan,
+    assembly: Assembly<D::Item, C>,
+}
+
+impl<D: Dataset, C: Collate<D::Item>> Build<C::Batch> for Job<D, C> {
+    fn build(&self, batch: usize, stop: &AtomicBool) -> Built<C::Batch> {
+        let pending = self.plan.items(batch).map(|(index, repetition)| Pending {
+            index,
+            repetition,
+            load: move || self.dataset.get(index),
+            name: move || self.dataset.name(index),
+        });
+        self.assembly.build(pending, stop)
     }
 }

@@ -15,8 +15,10 @@
 //! # Ok::<(), DataError>(())
 //! ```
 
+mod assembly;
 mod batches;
 mod collate;
+mod concat;
 mod dataset;
 mod decode;
 mod error;
@@ -24,26 +26,35 @@ mod idx;
 mod idx_images;
 mod image;
 mod image_folder;
+mod k_fold;
 mod loader;
+mod map;
+mod plan;
 mod position;
 mod sample;
+mod sampler;
 mod split;
 mod subset;
 mod tensor_dataset;
 mod transform;
+mod workers;
 
 pub use self::image::Image;
 pub use batches::Batches;
 pub use collate::{Collate, StackImages, StackTensors};
+pub use concat::Concat;
 pub use dataset::{Dataset, Labelled};
 pub use decode::{decode_rgb, read_rgb};
 pub use error::DataError;
 pub use idx::{Idx, IdxData};
 pub use idx_images::{IdxImages, MnistPart};
 pub use image_folder::ImageFolder;
+pub use k_fold::{k_fold, stratified_k_fold};
 pub use loader::{DataLoader, OnError};
+pub use map::Map;
 pub use position::Position;
 pub use sample::{Sample, SampleDataset};
+pub use sampler::{BatchSampler, ClassBalancedSampler, LengthBuckets, Sampler, WeightedSampler};
 pub use split::{HoldOut, first_per_class, hold_out, stratified_hold_out};
 pub use subset::Subset;
 pub use tensor_dataset::TensorDataset;

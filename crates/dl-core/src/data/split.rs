@@ -87,7 +87,8 @@ fn held_count(len: usize, share: f64) -> Result<usize, DataError> {
     Ok(held)
 }
 
-fn by_class(labels: &[u32]) -> BTreeMap<u32, Vec<usize>> {
+/// The items of each class, ascending.
+pub(super) fn by_class(labels: &[u32]) -> BTreeMap<u32, Vec<usize>> {
     let mut classes = BTreeMap::<u32, Vec<usize>>::new();
     for (index, &label) in labels.iter().enumerate() {
         classes.entry(label).or_default().push(index);
@@ -128,7 +129,7 @@ fn deal(classes: &[Vec<usize>], held: usize) -> Result<Vec<usize>, DataError> {
     Ok(quotas)
 }
 
-fn parted(len: usize, chosen: &[usize]) -> HoldOut {
+pub(super) fn parted(len: usize, chosen: &[usize]) -> HoldOut {
     let mut is_held = vec![false; len];
     chosen.iter().for_each(|&i| is_held[i] = true);
     let (held_out, train) = (0..len).partition(|&i| is_held[i]);

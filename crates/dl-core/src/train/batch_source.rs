@@ -14,6 +14,12 @@ pub trait BatchSource<B> {
 
     /// The batches from a position to the end of its epoch.
     fn batches(&self, position: Position) -> Result<Box<dyn BatchStream<B> + '_>, DataError>;
+
+    /// The items of a batch by their indices in the data set, for messages. Default none.
+    fn indices(&self, position: Position) -> Result<Vec<usize>, DataError> {
+        let _ = position;
+        Ok(Vec::new())
+    }
 }
 
 /// The rest of an epoch.
@@ -37,9 +43,13 @@ where
     ) -> Result<Box<dyn BatchStream<C::Batch> + '_>, DataError> {
         Ok(Box::new(DataLoader::batches(self, position)?))
     }
+
+    fn indices(&self, position: Position) -> Result<Vec<usize>, DataError> {
+        DataLoader::indices(self, position)
+    }
 }
 
-impl<D: Dataset, C: Collate<D::Item>> BatchStream<C::Batch> for Batches<D, C> {
+impl<B> BatchStream<B> for Batches<B> {
     fn next_position(&self) -> Position {
         self.position()
     }

@@ -37,7 +37,8 @@ pub enum TrainError {
         epoch: usize,
         /// The batch in the epoch, from 0.
         batch: usize,
-        /// The items of the step's batches, where the data set has numbers for them.
+        /// The items of the batch by their indices in the data set, where it has them; those that
+        /// were skipped are among them.
         items: Vec<usize>,
         /// The optimizer step, from 1.
         step: usize,
@@ -144,8 +145,13 @@ fn saved(checkpoint: &Option<PathBuf>) -> String {
 }
 
 fn listed(items: &[usize]) -> String {
+    const MOST: usize = 16;
     match items {
         [] => String::new(),
+        [first @ .., _] if first.len() >= MOST => {
+            let more = items.len() - MOST;
+            format!(" (items {:?} and {more} more)", &items[..MOST])
+        }
         items => format!(" (items {items:?})"),
     }
 }

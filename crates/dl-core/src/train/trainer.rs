@@ -294,12 +294,7 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
     /// The steps of an epoch, from where it stands.
     fn steps(&mut self) -> Result<Flow, TrainError> {
         let begun = Instant::now();
-        let position = self.state.position;
-        let overfit = self.trainer.config.overfit_batches.is_some();
-        let stream = self.train.batches(Position {
-            epoch: if overfit { 0 } else { position.epoch },
-            ..position
-        })?;
+        let stream = self.train.batches(self.in_data(self.state.position))?;
         let mut feed = Feed::new(stream, self.trainer.config.train_limit());
         let seconds = begun.elapsed().as_secs_f64();
         self.state.totals.seconds += seconds;
@@ -312,6 +307,30 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             }
         }
         Ok(flow)
+    }
+
+    /// A place of the run in the data: with `overfit_batches` every epoch is the first one.
+    fn in_data(&self, position: Position) -> Position {
+        match self.trainer.config.overfit_batches {
+            Some(_) => Position {
+                epoch: 0,
+                ..position
+            },
+            None => position,
+        }
+    }
+
+    /// Adds to a loss that is not finite which items its batch was made of.
+    fn with_items(&self, mut error: TrainError) -> TrainError {
+        if let TrainError::NonFiniteLoss { batch, items, .. } = &mut error {
+            let at = Position {
+                batch: *batch as u64,
+                ..self.state.position
+            };
+            // A failure of its own must not hide the error that matters.
+            *items = self.train.indices(self.in_data(at)).unwrap_or_default();
+        }
+        error
     }
 
     fn one_step(&mut self, feed: &mut Feed<'_, B>) -> Result<Flow, TrainError> {
@@ -355,7 +374,8 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             let (at, batch) = batch?;
             Ok((Position { epoch, ..at }, batch))
         });
-        let report = self.trainer.step.step(&mut window)?;
+        let report = self.trainer.step.step(&mut window);
+        let report = report.map_err(|error| self.with_items(error))?;
         self.state.step = step;
         self.state.position.batch = feed.next_position().batch;
         let step = Step {

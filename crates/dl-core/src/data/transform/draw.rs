@@ -29,6 +29,17 @@ impl Draw {
         }
     }
 
+    /// Other numbers for each time that an epoch shows the same item again.
+    pub(in crate::data) fn repeated(self, times: u32) -> Self {
+        match times {
+            0 => self,
+            n => Self {
+                rng: self.rng.fork(u64::from(n)),
+                ..self
+            },
+        }
+    }
+
     /// Uniform in `[0, 1)`.
     pub fn uniform(&mut self) -> f32 {
         let element = self.next();
