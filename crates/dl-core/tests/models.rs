@@ -9,9 +9,9 @@ use candle_nn::{ModuleT, VarBuilder};
 use dl_autograd::{Tape, backward, cat, flatten_from, mul, sum};
 use dl_core::Params;
 use dl_core::models::{
-    Bert, BertConfig, Gpt, GptConfig, ImageClassifier, LeNet, LeNetConfig, MobileNetV2,
-    MobileNetV2Config, MobileNetV2Stage, ResNet, ResNetBlock, ResNetConfig, ResNetStem, Vgg,
-    VggConfig,
+    Bert, BertConfig, Gpt, GptConfig, IMAGE_MODELS, ImageClassifier, LeNet, LeNetConfig,
+    MobileNetV2, MobileNetV2Config, MobileNetV2Stage, ResNet, ResNetBlock, ResNetConfig,
+    ResNetStem, Vgg, VggConfig,
 };
 
 type Forward = fn(VarBuilder, &Tensor) -> Result<Tensor>;
@@ -256,4 +256,14 @@ fn what_a_model_cannot_take_is_named() {
         message.contains("layers [2, 1] and widths [3]"),
         "{message}"
     );
+}
+
+#[test]
+fn every_model_of_the_zoo_builds_by_its_name() {
+    for model in IMAGE_MODELS {
+        let params = Params::new(0, &Device::Cpu);
+        model.build(3, params.vb()).unwrap();
+        let weight = params.get(&format!("{}.weight", model.classifier));
+        assert_eq!(weight.unwrap().dims()[0], 3, "{}", model.name);
+    }
 }

@@ -6,7 +6,7 @@
 //! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
 //! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], Keras's [`Momentum`];
 //! [`Lion`] and [`SignSgd`] with their papers'; without a schedule: [`SgdScheduleFree`],
-//! [`AdamWScheduleFree`].
+//! [`AdamWScheduleFree`]; [`Came`], [`Sophia`].
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
 //! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
 //! own.
@@ -49,6 +49,7 @@ mod clip;
 mod ema;
 mod error;
 mod group;
+mod hutchinson;
 mod lbfgs;
 mod lookahead;
 mod loss_scaler;
@@ -75,6 +76,7 @@ pub use clip::{Clip, clip_grad_norm, clip_grad_value, clip_grads, global_norm};
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use group::{Group, Settings};
+pub use hutchinson::hutchinson;
 pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
 pub use lookahead::Lookahead;
 pub use loss_scaler::LossScaler;
@@ -89,7 +91,7 @@ pub use rules::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
     RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
-pub use rules::{AdamWScheduleFree, SgdScheduleFree};
+pub use rules::{AdamWScheduleFree, Came, SgdScheduleFree, Sophia};
 pub use sam::Sam;
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,

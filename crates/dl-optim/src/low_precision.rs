@@ -79,7 +79,7 @@ fn mixed(x: u64) -> u64 {
 }
 
 /// Uniform in `[0, 1)`, a multiple of 2⁻²⁴.
-fn uniform(key: u64, element: usize) -> f32 {
+pub(crate) fn uniform(key: u64, element: usize) -> f32 {
     let bits = mixed(key.wrapping_add((element as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     (bits >> 40) as f32 / (1 << 24) as f32
 }

@@ -143,7 +143,7 @@ pub struct MobileNetV2 {
 
 impl MobileNetV2 {
     /// The prefix of the classifier's weights.
-    pub const CLASSIFIER: &str = "classifier";
+    pub const CLASSIFIER: &str = "classifier.1";
 
     /// Builds the network on `vb`.
     pub fn new(config: &MobileNetV2Config, vb: VarBuilder) -> Result<Self> {
@@ -167,11 +167,7 @@ impl MobileNetV2 {
             blocks,
             head: ConvNorm::torch((channels, config.features), (1, 1, 1), relu6, last)?,
             dropout: Dropout::new(config.dropout),
-            classifier: linear(
-                config.features,
-                config.classes,
-                vb.pp(Self::CLASSIFIER).pp("1"),
-            )?,
+            classifier: linear(config.features, config.classes, vb.pp(Self::CLASSIFIER))?,
         })
     }
 }

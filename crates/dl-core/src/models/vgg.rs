@@ -137,6 +137,9 @@ pub struct Vgg {
 }
 
 impl Vgg {
+    /// The prefix of the last layer's weights.
+    pub const CLASSIFIER: &str = "classifier.6";
+
     /// Builds the network on `vb`.
     pub fn new(config: &VggConfig, vb: VarBuilder) -> Result<Self> {
         let channels = config.blocks.iter().flatten().last().copied().unwrap_or(3);
@@ -148,7 +151,7 @@ impl Vgg {
                 linear(hidden, hidden, dense.pp("3"))?,
             ],
             dropout: Dropout::new(config.dropout),
-            classifier: linear(hidden, config.classes, dense.pp("6"))?,
+            classifier: linear(hidden, config.classes, vb.pp(Self::CLASSIFIER))?,
         })
     }
 }

@@ -162,7 +162,7 @@ impl Squares {
 
 /// The mean over the last dimension but one, as a product: candle's sum over it works out an index
 /// for every element, which takes ten times as long.
-fn mean_of_rows(x: &Tensor) -> candle_core::Result<Tensor> {
+pub(super) fn mean_of_rows(x: &Tensor) -> candle_core::Result<Tensor> {
     let (last, mut shape) = (x.rank() - 1, x.dims().to_vec());
     let count = shape[last - 1];
     (shape[last - 1], shape[last]) = (1, count);

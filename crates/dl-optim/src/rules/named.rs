@@ -7,7 +7,7 @@ use super::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, Momentum, Muon, NAdam, RAdam,
     RmsProp, Rprop, Sgd, SignSgd, SparseAdam,
 };
-use super::{AdamWScheduleFree, SgdScheduleFree};
+use super::{AdamWScheduleFree, Came, SgdScheduleFree, Sophia};
 use crate::{Error, Result, Rule};
 
 macro_rules! rules {
@@ -47,6 +47,8 @@ rules! {
     "sign_sgd" => SignSgd,
     "sparse_adam" => SparseAdam,
     "adamw_schedule_free" => AdamWScheduleFree,
+    "came" => Came,
+    "sophia" => Sophia,
     "sgd_schedule_free" => SgdScheduleFree,
 }
 

@@ -17,7 +17,12 @@ fn follows_torch(dtype: DType, name: &str, path: Path, tolerance: f64) {
         let mut optimizer = optimizer(&params, case.rule()).path(path);
         for step in 1..=100 {
             optimizer.train().unwrap();
-            optimizer.step(&gradients(&params, step)).unwrap();
+            let grads = gradients(&params, step);
+            match case.label.ends_with("_hessian") && step % 10 == 1 {
+                true => optimizer.step_with_curvature(&grads, &gradients(&params, 7 * step)),
+                false => optimizer.step(&grads),
+            }
+            .unwrap();
             if case.label.ends_with("_eval") {
                 optimizer.eval().unwrap();
             }
