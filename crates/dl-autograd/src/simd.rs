@@ -5,7 +5,7 @@ use num_traits::Float;
 use pulp::{Arch, Simd, WithSimd};
 
 /// The element types that the CPU kernels are written for.
-pub(crate) trait Scalar: WithDType + Float + std::iter::Sum {
+pub(crate) trait Scalar: WithDType + Float + std::iter::Sum + Vectors {
     #[inline(always)]
     fn wide(self) -> f64 {
         WithDType::to_f64(self)
@@ -25,6 +25,68 @@ pub(crate) trait Scalar: WithDType + Float + std::iter::Sum {
 
 impl Scalar for f32 {}
 impl Scalar for f64 {}
+
+/// Numbers in registers.
+pub(crate) trait Vectors: Sized {
+    /// One register.
+    type In<S: Simd>: Copy;
+
+    /// Numbers in a register.
+    fn lanes<S: Simd>() -> usize {
+        size_of::<Self::In<S>>() / size_of::<Self>()
+    }
+
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::In<S>;
+    /// `a·b + c`.
+    fn fused<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>, c: Self::In<S>) -> Self::In<S>;
+    fn vectors<S: Simd>(x: &[Self]) -> &[Self::In<S>];
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [Self::In<S>];
+}
+
+macro_rules! vectors {
+    ($t:ty, $in:ident, $splat:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident) => {
+        impl Vectors for $t {
+            type In<S: Simd> = S::$in;
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, x: Self) -> S::$in {
+                simd.$splat(x)
+            }
+
+            #[inline(always)]
+            fn fused<S: Simd>(simd: S, a: S::$in, b: S::$in, c: S::$in) -> S::$in {
+                simd.$multiply_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn vectors<S: Simd>(x: &[Self]) -> &[S::$in] {
+                S::$cast(x).0
+            }
+
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [S::$in] {
+                S::$cast_mut(x).0
+            }
+        }
+    };
+}
+
+vectors!(
+    f32,
+    f32s,
+    splat_f32s,
+    mul_add_e_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s
+);
+vectors!(
+    f64,
+    f64s,
+    splat_f64s,
+    mul_add_e_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s
+);
 
 /// A loop to be compiled once per instruction set. `run` must be `#[inline(always)]`.
 pub(crate) trait Kernel {

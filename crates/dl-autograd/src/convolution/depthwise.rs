@@ -1,8 +1,7 @@
 //! Convolution where every channel is its own group: direct, with the lanes along the pixels.
 //!
-//! The padded image is cut into `s_h·s_w` phases (every s-th row and column), in which the outputs of
-//! any stride are neighbours. A tap is then a phase and one offset, and with the rows laid end to end
-//! all three passes are the same loops over flat memory, for any kernel, stride and dilation:
+//! With the rows of the [phases](super::phases) laid end to end all three passes are the same loops
+//! over flat memory, for any kernel, stride and dilation:
 //!
 //! ```text
 //! y[i]      = Σ_t w_t · phase[offset_t + i]
@@ -17,120 +16,15 @@ use rayon::prelude::*;
 
 use super::bias::{Affine, start};
 use super::geometry::Geometry;
+use super::phases::{LANES, Phases};
 use crate::simd::{Kernel, Scalar, dispatch};
 
-/// Elements of one vector of f32, the unit in which buffers are laid out.
-const LANES: usize = 16;
 /// Elements that one step of a loop holds in registers.
 const TILE: usize = 4 * LANES;
 
-/// Where the taps of a kernel lie in the flattened phases.
-struct Phases {
-    /// Width of every phase's row.
-    width: usize,
-    /// Length of a phase, rounded up so that a whole vector may be read at any tap.
-    len: usize,
-    /// Outputs, with the columns that are thrown away.
-    outputs: usize,
-    /// The largest offset.
-    reach: usize,
-    /// For each tap its phase and offset.
-    taps: Vec<(usize, usize)>,
-}
-
-impl Phases {
-    fn new(g: &Geometry) -> Self {
-        let (s, d) = (g.config.stride, g.config.dilation);
-        let width = g.padded().1.div_ceil(s.1);
-        let tap = |t: usize| {
-            let (u, v) = (t / g.kernel.1 * d.0, t % g.kernel.1 * d.1);
-            (u % s.0 * s.1 + v % s.1, u / s.0 * width + v / s.1)
-        };
-        let taps: Vec<_> = (0..g.kernel.0 * g.kernel.1).map(tap).collect();
-        let reach = taps.iter().map(|t| t.1).max().unwrap_or(0);
-        let outputs = (g.output.0 * width).next_multiple_of(LANES);
-        let rows = g.padded().0.div_ceil(s.0);
-        Self {
-            width,
-            len: (rows * width).max(reach + outputs).next_multiple_of(LANES),
-            outputs,
-            reach,
-            taps,
-        }
-    }
-
-    fn count(g: &Geometry) -> usize {
-        g.config.stride.0 * g.config.stride.1
-    }
-
-    fn buffer<T: Scalar>(&self, g: &Geometry) -> Vec<T> {
-        vec![T::zero(); Self::count(g) * self.len]
-    }
-
-    /// Calls `f(start in the plane, start in the buffer, length)` for runs of one image row that
-    /// are `stride` apart in the plane and neighbours in the buffer.
-    fn for_runs(&self, g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
-        let (s, p, (h, w)) = (g.config.stride, g.config.padding, g.input);
-        for y in 0..h {
-            let (py, row) = ((y + p.top) % s.0, (y + p.top) / s.0);
-            for x in 0..s.1.min(w) {
-                let (px, col) = ((x + p.left) % s.1, (x + p.left) / s.1);
-                let to = (py * s.1 + px) * self.len + row * self.width + col;
-                f(y * w + x, to, (w - x).div_ceil(s.1));
-            }
-        }
-    }
-
-    /// Writes an image into the phases; the padding is never written and stays zero.
-    fn split<T: Scalar>(&self, g: &Geometry, plane: &[T], phases: &mut [T]) {
-        let step = g.config.stride.1;
-        self.for_runs(g, |from, to, n| {
-            let to = &mut phases[to..to + n];
-            if step == 1 {
-                to.copy_from_slice(&plane[from..from + n]);
-            } else {
-                let from = plane[from..].iter().step_by(step);
-                to.iter_mut().zip(from).for_each(|(t, x)| *t = *x);
-            }
-        });
-    }
-
-    /// The inverse of [`split`](Self::split), dropping the padding.
-    fn join<T: Scalar>(&self, g: &Geometry, phases: &[T], plane: &mut [T]) {
-        let step = g.config.stride.1;
-        self.for_runs(g, |to, from, n| {
-            let to = plane[to..].iter_mut().step_by(step);
-            to.zip(&phases[from..from + n]).for_each(|(t, x)| *t = *x);
-        });
-    }
-
-    /// Copies the outputs of a plane to rows as wide as a phase's, or back.
-    fn widen<T: Scalar>(&self, g: &Geometry, plane: &[T], wide: &mut [T]) {
-        for (from, to) in plane
-            .chunks_exact(g.output.1)
-            .zip(wide.chunks_mut(self.width))
-        {
-            to[..from.len()].copy_from_slice(from);
-        }
-    }
-
-    fn narrow<T: Scalar>(&self, g: &Geometry, wide: &[T], plane: &mut [T]) {
-        for (to, from) in plane
-            .chunks_exact_mut(g.output.1)
-            .zip(wide.chunks(self.width))
-        {
-            to.copy_from_slice(&from[..to.len()]);
-        }
-    }
-}
-
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
-    let starts: Vec<usize> = phases
-        .taps
-        .iter()
-        .map(|&(phase, offset)| phase * phases.len + offset)
-        .collect();
+    let starts = phases.starts();
     let mut y = vec![T::zero(); g.batch * g.c_out * g.pixels_out()];
     if y.is_empty() || x.is_empty() {
         start(&mut y, affine.bias, g.pixels_out());
@@ -205,11 +99,7 @@ fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], bias: T, split: 
 
 pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
-    let starts: Vec<usize> = phases
-        .taps
-        .iter()
-        .map(|&(phase, offset)| phase * phases.len + offset)
-        .collect();
+    let starts = phases.starts();
     let mut dw = vec![T::zero(); g.c_in * taps];
     if dy.is_empty() || x.is_empty() {
         return dw;

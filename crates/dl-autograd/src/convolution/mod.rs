@@ -10,12 +10,14 @@ mod conv1d;
 mod conv2d;
 mod conv_transpose1d;
 mod conv_transpose2d;
-mod dense;
 mod depthwise;
+mod direct;
 mod geometry;
 mod op;
 mod padding;
+mod phases;
 mod second_order;
+mod weight_gradient;
 
 pub use conv_transpose1d::{ConvTranspose1dConfig, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2dConfig, conv_transpose2d};

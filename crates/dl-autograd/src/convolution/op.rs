@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
-use super::{composed, dense, depthwise, second_order};
+use super::{composed, depthwise, direct, second_order, weight_gradient};
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply2, apply3, differentiable};
@@ -142,9 +142,9 @@ impl Convolution {
         let g = &self.geometry;
         match (direction, g.is_depthwise()) {
             (Direction::Forward, true) => depthwise::forward(g, x, affine),
-            (Direction::Forward, false) => dense::forward(g, x, affine),
+            (Direction::Forward, false) => direct::forward(g, x, affine),
             (Direction::Transposed, true) => depthwise::grad_input(g, x, affine),
-            (Direction::Transposed, false) => dense::grad_input(g, x, affine),
+            (Direction::Transposed, false) => direct::grad_input(g, x, affine),
         }
     }
 
@@ -173,7 +173,7 @@ impl Convolution {
         };
         match g.is_depthwise() {
             true => depthwise::grad_weight(g, output, input),
-            false => dense::grad_weight(g, output, input),
+            false => weight_gradient::grad_weight(g, output, input),
         }
     }
 

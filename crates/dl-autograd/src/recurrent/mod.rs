@@ -19,9 +19,9 @@ use candle_core::Tensor;
 use crate::smooth::Smooth;
 
 /// What gates are computed with.
-trait Gate: Smooth + packed::Vectors {}
+trait Gate: Smooth {}
 
-impl<T: Smooth + packed::Vectors> Gate for T {}
+impl<T: Smooth> Gate for T {}
 
 /// The parameters of one layer in one direction, in PyTorch's layout.
 #[derive(Clone, Debug)]

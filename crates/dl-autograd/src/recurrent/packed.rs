@@ -10,62 +10,6 @@ const COLUMNS: usize = 32;
 /// Rows of a tile: with two vectors each they leave registers to spare.
 const ROWS: usize = 8;
 
-/// Numbers in registers.
-pub(super) trait Vectors: Scalar {
-    type In<S: Simd>: Copy;
-
-    fn splat<S: Simd>(simd: S, x: Self) -> Self::In<S>;
-    /// `a·b + c`.
-    fn fused<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>, c: Self::In<S>) -> Self::In<S>;
-    fn vectors<S: Simd>(x: &[Self]) -> &[Self::In<S>];
-    fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [Self::In<S>];
-}
-
-macro_rules! vectors {
-    ($t:ty, $in:ident, $splat:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident) => {
-        impl Vectors for $t {
-            type In<S: Simd> = S::$in;
-
-            #[inline(always)]
-            fn splat<S: Simd>(simd: S, x: Self) -> S::$in {
-                simd.$splat(x)
-            }
-
-            #[inline(always)]
-            fn fused<S: Simd>(simd: S, a: S::$in, b: S::$in, c: S::$in) -> S::$in {
-                simd.$multiply_add(a, b, c)
-            }
-
-            #[inline(always)]
-            fn vectors<S: Simd>(x: &[Self]) -> &[S::$in] {
-                S::$cast(x).0
-            }
-
-            #[inline(always)]
-            fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [S::$in] {
-                S::$cast_mut(x).0
-            }
-        }
-    };
-}
-
-vectors!(
-    f32,
-    f32s,
-    splat_f32s,
-    mul_add_e_f32s,
-    as_simd_f32s,
-    as_mut_simd_f32s
-);
-vectors!(
-    f64,
-    f64s,
-    splat_f64s,
-    mul_add_e_f64s,
-    as_simd_f64s,
-    as_mut_simd_f64s
-);
-
 /// A `(k, n)` matrix in panels of [`COLUMNS`] columns, zeros behind the last.
 pub(super) struct Packed<T> {
     panels: Vec<T>,
@@ -81,7 +25,7 @@ pub(super) struct Rows<'a, T> {
     pub(super) count: usize,
 }
 
-impl<T: Vectors> Packed<T> {
+impl<T: Scalar> Packed<T> {
     /// Of the matrix with element `(i, j)` at `i·strides[0] + j·strides[1]`.
     pub(super) fn new(values: &[T], (k, n): (usize, usize), strides: [usize; 2]) -> Self {
         let mut panels = vec![T::zero(); n.div_ceil(COLUMNS) * k * COLUMNS];
@@ -109,7 +53,7 @@ struct Product<'a, T> {
     a: Rows<'a, T>,
 }
 
-impl<T: Vectors> WithSimd for Product<'_, T> {
+impl<T: Scalar> WithSimd for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -129,7 +73,7 @@ impl<T: Vectors> WithSimd for Product<'_, T> {
     }
 }
 
-impl<T: Vectors> Product<'_, T> {
+impl<T: Scalar> Product<'_, T> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize>(&mut self, simd: S, (row, p): (usize, usize), panel: &[T]) {
         let rows: [&[T]; R] =

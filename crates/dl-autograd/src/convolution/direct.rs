@@ -1,0 +1,399 @@
+//! Convolution and its input gradient without unfolding: direct, with the lanes along the pixels.
+//!
+//! With `from` the [phases](super::phases) of all channels, or the outputs' gradient in rows as wide as
+//! theirs, both are
+//!
+//! ```text
+//! out[o, i] = b_o + Σ_c Σ_t w[o, c, t] · from[c, start_t + i]
+//! ```
+//!
+//! A tile of eight channels by three vectors of pixels stays in registers over the whole sum, which
+//! runs in one order whatever the number of threads. The columns between the end of an output row and
+//! the end of a phase's row are computed and thrown away, which costs the share of the padding.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::bias::{Affine, start};
+use super::geometry::Geometry;
+use super::phases::{LANES, Phases, spread};
+use crate::simd::Scalar;
+
+/// Output channels whose weights lie together.
+const PANEL: usize = 4;
+/// Output channels of one tile: two panels.
+const TILE: usize = 2 * PANEL;
+/// Pixels for which all channels are computed before the next ones: what they read stays near.
+const BLOCK: usize = 30 * LANES;
+
+pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
+    let phases = Phases::new(g);
+    let product = Product {
+        channels: g.c_in / g.config.groups,
+        stride: Phases::count(g) * phases.len,
+        passes: vec![Pass::forward(g, &phases)],
+    };
+    let layer = Layer {
+        batch: g.batch,
+        groups: g.config.groups,
+        planes: (g.pixels_in(), g.pixels_out()),
+        outputs: g.c_out / g.config.groups,
+        length: product.channels * product.stride,
+    };
+    let (taps, c_in) = (g.kernel.0 * g.kernel.1, product.channels);
+    let weight = |o: usize, c: usize, t: usize| affine.weight[(o * c_in + c) * taps + t];
+    layer.run(x, affine.bias, &product, weight, |plane, channel, from| {
+        let split = &mut from[channel * product.stride..][..product.stride];
+        phases.split(g, plane, split);
+    })
+}
+
+pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
+    let phases = Phases::new(g);
+    let product = Product {
+        channels: g.c_out / g.config.groups,
+        // Zeros in front and behind, so that every tap reads inside.
+        stride: spread(phases.reach + phases.len + LANES),
+        passes: (0..Phases::count(g))
+            .map(|phase| Pass::backward(g, &phases, phase))
+            .collect(),
+    };
+    let layer = Layer {
+        batch: g.batch,
+        groups: g.config.groups,
+        planes: (g.pixels_out(), g.pixels_in()),
+        outputs: g.c_in / g.config.groups,
+        length: product.channels * product.stride,
+    };
+    let (taps, c_in, c_out) = (g.kernel.0 * g.kernel.1, layer.outputs, product.channels);
+    let weight = |c: usize, o: usize, t: usize| {
+        let (group, c) = (c / c_in, c % c_in);
+        affine.weight[((group * c_out + o) * c_in + c) * taps + t]
+    };
+    layer.run(dy, affine.bias, &product, weight, |plane, channel, from| {
+        let wide = &mut from[channel * product.stride + phases.reach..][..phases.len];
+        phases.widen(g, plane, wide);
+    })
+}
+
+/// Sizes of what goes in and what comes out.
+struct Layer {
+    batch: usize,
+    groups: usize,
+    /// Pixels of a channel that goes in and of one that comes out.
+    planes: (usize, usize),
+    /// Output channels of a group.
+    outputs: usize,
+    /// Of the buffer that one group of one image is laid out in.
+    length: usize,
+}
+
+impl Layer {
+    fn run<T: Scalar>(
+        &self,
+        x: &[T],
+        bias: Option<&[T]>,
+        product: &Product,
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
+        lay_out: impl Fn(&[T], usize, &mut [T]) + Sync,
+    ) -> Vec<T> {
+        let (outputs, (plane_in, plane_out)) = (self.outputs, self.planes);
+        let mut y = vec![T::zero(); self.batch * self.groups * outputs * plane_out];
+        if y.is_empty() || x.is_empty() {
+            start(&mut y, bias, plane_out);
+            return y;
+        }
+        let weights = product.pack(self.groups * outputs, outputs, weight);
+        let tasks = self.batch * self.groups;
+        let part = self.channels_of_a_part(tasks);
+        y.par_chunks_mut(outputs * plane_out)
+            .zip(x.par_chunks(product.channels * plane_in))
+            .enumerate()
+            .with_min_len(tasks.div_ceil(4 * rayon::current_num_threads()))
+            .for_each_init(
+                || vec![T::zero(); self.length],
+                |from, (i, (y, x))| {
+                    for (channel, plane) in x.chunks_exact(plane_in).enumerate() {
+                        lay_out(plane, channel, from);
+                    }
+                    let group = i % self.groups;
+                    let parts = y.par_chunks_mut(part * plane_out).enumerate();
+                    parts.for_each(|(i, y)| {
+                        let channels = (group, i * part);
+                        let bias = bias.map(|bias| &bias[group * outputs + channels.1..]);
+                        product.run(from, &weights, outputs, channels, bias, (y, plane_out));
+                    });
+                },
+            );
+        y
+    }
+
+    /// All channels of an image are one task unless there are too few images for the threads.
+    fn channels_of_a_part(&self, tasks: usize) -> usize {
+        let parts = rayon::current_num_threads().div_ceil(tasks);
+        self.outputs.div_ceil(parts).next_multiple_of(TILE)
+    }
+}
+
+/// A grid of results laid end to end in rows of `width`, and where it goes in a plane.
+struct Target {
+    width: usize,
+    step: (usize, usize),
+    /// Row and column of the plane at which the grid starts; padding is cut off.
+    origin: (isize, isize),
+    size: (usize, usize),
+}
+
+/// The indices `i < limit` for which `i·step + origin` lies in `0..size`.
+fn inside(step: usize, origin: isize, size: usize) -> (usize, usize) {
+    let first = (-origin).max(0) as usize;
+    let end = (size as isize - origin).max(0) as usize;
+    (first.div_ceil(step), end.div_ceil(step))
+}
+
+impl Target {
+    /// The flat range from the first to the last result that is kept.
+    fn range(&self) -> (usize, usize) {
+        let (top, bottom) = inside(self.step.0, self.origin.0, self.size.0);
+        let (left, right) = inside(self.step.1, self.origin.1, self.size.1);
+        if top >= bottom || left >= right {
+            return (0, 0);
+        }
+        (top * self.width + left, (bottom - 1) * self.width + right)
+    }
+
+    /// Writes the results from `first` on.
+    fn write<T: Scalar>(&self, first: usize, results: &[T], plane: &mut [T]) {
+        let (left, right) = inside(self.step.1, self.origin.1, self.size.1);
+        let end = first + results.len();
+        for row in first / self.width..end.div_ceil(self.width) {
+            let start = (row * self.width + left).max(first);
+            let stop = (row * self.width + right).min(end);
+            if start < stop {
+                let from = &results[start - first..stop - first];
+                self.write_row(row, start - row * self.width, from, plane);
+            }
+        }
+    }
+
+    fn write_row<T: Scalar>(&self, row: usize, column: usize, from: &[T], plane: &mut [T]) {
+        let y = (row * self.step.0) as isize + self.origin.0;
+        let x = (column * self.step.1) as isize + self.origin.1;
+        let to = &mut plane[y as usize * self.size.1 + x as usize..];
+        if self.step.1 == 1 {
+            to[..from.len()].copy_from_slice(from);
+        } else {
+            let to = to.iter_mut().step_by(self.step.1);
+            to.zip(from).for_each(|(to, from)| *to = *from);
+        }
+    }
+}
+
+/// One grid of results and the taps that lead to it.
+struct Pass {
+    /// Indices of the taps in the kernel, and where each starts to read.
+    taps: Vec<(usize, usize)>,
+    target: Target,
+}
+
+impl Pass {
+    fn forward(g: &Geometry, phases: &Phases) -> Self {
+        Self {
+            taps: phases.starts().into_iter().enumerate().collect(),
+            target: Target {
+                width: phases.width,
+                step: (1, 1),
+                origin: (0, 0),
+                size: g.output,
+            },
+        }
+    }
+
+    fn backward(g: &Geometry, phases: &Phases, phase: usize) -> Self {
+        let (s, p) = (g.config.stride, g.config.padding);
+        let of_phase = phases.taps.iter().enumerate().filter(|(_, t)| t.0 == phase);
+        let origin = |phase: usize, padding: usize| phase as isize - padding as isize;
+        Self {
+            taps: of_phase.map(|(i, t)| (i, phases.reach - t.1)).collect(),
+            target: Target {
+                width: phases.width,
+                step: s,
+                origin: (origin(phase / s.1, p.top), origin(phase % s.1, p.left)),
+                size: g.input,
+            },
+        }
+    }
+}
+
+/// The sums over input channels and taps.
+struct Product {
+    /// Input channels of a group, and what lies between two of them.
+    channels: usize,
+    stride: usize,
+    passes: Vec<Pass>,
+}
+
+impl Product {
+    /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
+    fn pack<T: Scalar>(
+        &self,
+        all: usize,
+        outputs: usize,
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
+    ) -> Vec<Vec<T>> {
+        let panels = outputs.next_multiple_of(TILE) / PANEL;
+        let pack = |pass: &Pass| {
+            let size = self.channels * pass.taps.len() * PANEL;
+            let mut packed = vec![T::zero(); all / outputs * panels * size];
+            let each = packed.par_chunks_mut(size.max(1)).enumerate();
+            each.for_each(|(i, panel)| {
+                let (group, first) = (i / panels, i % panels * PANEL);
+                for lane in 0..PANEL.min(outputs.saturating_sub(first)) {
+                    let o = group * outputs + first + lane;
+                    let mut to = panel.iter_mut().skip(lane).step_by(PANEL);
+                    for c in 0..self.channels {
+                        let taps = pass.taps.iter().zip(&mut to);
+                        taps.for_each(|(tap, to)| *to = weight(o, c, tap.0));
+                    }
+                }
+            });
+            packed
+        };
+        self.passes.iter().map(pack).collect()
+    }
+
+    /// The planes `y` of some channels of a group, from the first one on.
+    fn run<T: Scalar>(
+        &self,
+        from: &[T],
+        weights: &[Vec<T>],
+        outputs: usize,
+        (group, first): (usize, usize),
+        bias: Option<&[T]>,
+        (y, plane): (&mut [T], usize),
+    ) {
+        let panels = outputs.next_multiple_of(TILE) / PANEL;
+        let mut sums = vec![T::zero(); TILE * BLOCK];
+        for (pass, weights) in self.passes.iter().zip(weights) {
+            let offsets = self.offsets(pass);
+            let size = TILE * offsets.len();
+            let weights = &weights[(group * panels + first / PANEL) * offsets.len() * PANEL..];
+            let (mut at, end) = pass.target.range();
+            while at < end {
+                let len = (end - at).next_multiple_of(LANES).min(BLOCK);
+                for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
+                    Arch::new().dispatch(Sums {
+                        out: &mut sums,
+                        len,
+                        from: &from[at..],
+                        offsets: &offsets,
+                        weights: &weights[tile * size..][..size],
+                        bias: bias_of_tile(bias, tile),
+                    });
+                    for (sums, y) in sums.chunks_exact(BLOCK).zip(y.chunks_exact_mut(plane)) {
+                        pass.target.write(at, &sums[..len.min(end - at)], y);
+                    }
+                }
+                at += len;
+            }
+        }
+    }
+
+    /// Where each channel and tap starts to read.
+    fn offsets(&self, pass: &Pass) -> Vec<usize> {
+        (0..self.channels)
+            .flat_map(|c| pass.taps.iter().map(move |tap| c * self.stride + tap.1))
+            .collect()
+    }
+}
+
+fn bias_of_tile<T: Scalar>(bias: Option<&[T]>, tile: usize) -> [T; TILE] {
+    let mut starts = [T::zero(); TILE];
+    if let Some(bias) = bias {
+        starts
+            .iter_mut()
+            .zip(&bias[tile * TILE..])
+            .for_each(|(s, b)| *s = *b);
+    }
+    starts
+}
+
+/// `out[o, i] = bias[o] + Σ_k weights[k, o] · from[offsets[k] + i]` for two panels of outputs.
+struct Sums<'a, T> {
+    out: &'a mut [T],
+    len: usize,
+    from: &'a [T],
+    offsets: &'a [usize],
+    weights: &'a [T],
+    bias: [T; TILE],
+}
+
+impl<T: Scalar> WithSimd for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = T::lanes::<S>();
+        let mut first = 0;
+        while first + 3 * lanes <= self.len {
+            self.panels::<S, 3>(simd, first);
+            first += 3 * lanes;
+        }
+        while first < self.len {
+            self.panels::<S, 1>(simd, first);
+            first += lanes;
+        }
+    }
+}
+
+impl<T: Scalar> Sums<'_, T> {
+    /// Both panels at once where the registers hold their sums.
+    #[inline(always)]
+    fn panels<S: Simd, const V: usize>(&mut self, simd: S, first: usize) {
+        if S::REGISTER_COUNT >= 32 {
+            self.tile::<S, 2, V>(simd, first, 0);
+        } else {
+            self.tile::<S, 1, V>(simd, first, 0);
+            self.tile::<S, 1, V>(simd, first, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        panel: usize,
+    ) {
+        let size = self.offsets.len() * PANEL;
+        let mut panels = [[].as_slice(); P];
+        let mut sums = [[[T::splat(simd, T::zero()); V]; PANEL]; P];
+        for p in 0..P {
+            panels[p] = self.weights[(panel + p) * size..][..size]
+                .as_chunks::<PANEL>()
+                .0;
+            for o in 0..PANEL {
+                sums[p][o] = [T::splat(simd, self.bias[(panel + p) * PANEL + o]); V];
+            }
+        }
+        for (k, offset) in self.offsets.iter().enumerate() {
+            let x = &self.from[offset + first..][..V * T::lanes::<S>()];
+            let x = T::vectors::<S>(x);
+            for p in 0..P {
+                let weights = &panels[p][k];
+                for o in 0..PANEL {
+                    let w = T::splat(simd, weights[o]);
+                    for v in 0..V {
+                        sums[p][o][v] = T::fused(simd, w, x[v], sums[p][o][v]);
+                    }
+                }
+            }
+        }
+        for p in 0..P {
+            for o in 0..PANEL {
+                let out = &mut self.out[((panel + p) * PANEL + o) * BLOCK + first..];
+                T::vectors_mut::<S>(&mut out[..V * T::lanes::<S>()]).copy_from_slice(&sums[p][o]);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The weight gradient of a convolution: a matrix product whose left side is never written down.
+//!
+//! ```text
+//! dw[c, t, o] = Σ_images Σ_pixels phase[c, start_t + pixel] · dy[pixel, o]
+//! ```
+//!
+//! The lanes lie along the output channels, so that no sum is folded across a register; `dy` is turned
+//! over once for that. Each task has its own rows `(c, t)` and sums over the images in order: the
+//! number of threads changes no bit.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::geometry::Geometry;
+use super::phases::{LANES, Phases};
+use crate::simd::Scalar;
+
+/// Rows `(c, t)` of a tile.
+const ROWS: usize = 8;
+/// Pixels between which all rows are visited: their `dy` stays near.
+const PIXELS: usize = 128;
+
+pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
+    let sizes = Sizes::new(g);
+    let Sizes {
+        rows, c_out, width, ..
+    } = sizes;
+    let groups = g.config.groups;
+    let mut dw = vec![T::zero(); groups * c_out * rows];
+    if dy.is_empty() || x.is_empty() || dw.is_empty() {
+        return dw;
+    }
+    let turned = sizes.turn(g, dy);
+    let mut sums = vec![T::zero(); groups * rows * width];
+    let phases = Phases::new(g);
+    let tasks = (2 * rayon::current_num_threads()).div_ceil(groups);
+    let part = rows.div_ceil(tasks).next_multiple_of(ROWS);
+    sums.par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(group, sums)| {
+            let parts = sums.par_chunks_mut(part * width).enumerate();
+            parts.for_each(|(i, sums)| {
+                let first = i * part;
+                sizes.sum(g, &phases, x, &turned, (group, first), sums);
+            });
+        });
+    dw.par_chunks_mut(c_out * rows)
+        .zip(sums.par_chunks(rows * width))
+        .for_each(|(dw, sums)| turn_back(dw, sums, rows, width));
+    dw
+}
+
+/// Of one group.
+#[derive(Clone, Copy)]
+struct Sizes {
+    c_in: usize,
+    c_out: usize,
+    taps: usize,
+    /// `c_in · taps`.
+    rows: usize,
+    /// `c_out` in whole vectors.
+    width: usize,
+}
+
+impl Sizes {
+    fn new(g: &Geometry) -> Self {
+        let (c_in, c_out) = (g.c_in / g.config.groups, g.c_out / g.config.groups);
+        let taps = g.kernel.0 * g.kernel.1;
+        Self {
+            c_in,
+            c_out,
+            taps,
+            rows: c_in * taps,
+            width: c_out.next_multiple_of(LANES),
+        }
+    }
+
+    /// `dy (image, group, channel, pixel)` as `(image, group, pixel, channel)`.
+    fn turn<T: Scalar>(&self, g: &Geometry, dy: &[T]) -> Vec<T> {
+        let pixels = g.pixels_out();
+        let mut turned = vec![T::zero(); g.batch * g.config.groups * pixels * self.width];
+        turned
+            .par_chunks_mut(pixels * self.width)
+            .zip(dy.par_chunks(self.c_out * pixels))
+            .for_each(|(turned, dy)| {
+                for (first, block) in turned.chunks_mut(LANES * self.width).enumerate() {
+                    for (o, dy) in dy.chunks_exact(pixels).enumerate() {
+                        let to = block[o..].iter_mut().step_by(self.width);
+                        to.zip(&dy[first * LANES..]).for_each(|(to, dy)| *to = *dy);
+                    }
+                }
+            });
+        turned
+    }
+
+    /// Adds the products of every image to the rows from `first` on.
+    fn sum<T: Scalar>(
+        &self,
+        g: &Geometry,
+        phases: &Phases,
+        x: &[T],
+        turned: &[T],
+        (group, first): (usize, usize),
+        sums: &mut [T],
+    ) {
+        let stride = Phases::count(g) * phases.len;
+        let rows = sums.len() / self.width;
+        let channels = first / self.taps..(first + rows).div_ceil(self.taps);
+        let (starts, plane) = (phases.starts(), g.pixels_in());
+        let row = |row: usize| {
+            let (c, tap) = (row / self.taps - channels.start, row % self.taps);
+            c * stride + starts[tap]
+        };
+        let offsets: Vec<usize> = (first..first + rows).map(row).collect();
+        let mut from = vec![T::zero(); channels.len() * stride];
+        for image in 0..g.batch {
+            let of_group = image * g.config.groups + group;
+            for (split, c) in from.chunks_exact_mut(stride).zip(channels.clone()) {
+                let plane = &x[(of_group * self.c_in + c) * plane..][..plane];
+                phases.split(g, plane, split);
+            }
+            let size = g.pixels_out() * self.width;
+            Arch::new().dispatch(Rows {
+                sums,
+                from: &from,
+                offsets: &offsets,
+                dy: &turned[of_group * size..][..size],
+                width: self.width,
+                lines: (g.output.1, phases.width),
+            });
+        }
+    }
+}
+
+/// `(row, channel)` to `(channel, row)`.
+fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
+    dw.par_chunks_mut(LANES * rows)
+        .enumerate()
+        .for_each(|(block, dw)| {
+            for (row, sums) in sums.chunks_exact(width).enumerate() {
+                let to = dw[row..].iter_mut().step_by(rows);
+                to.zip(&sums[block * LANES..]).for_each(|(to, s)| *to = *s);
+            }
+        });
+}
+
+/// `sums[row, o] += Σ_pixels from[offsets[row] + pixel] · dy[pixel, o]`.
+struct Rows<'a, T> {
+    sums: &'a mut [T],
+    from: &'a [T],
+    offsets: &'a [usize],
+    dy: &'a [T],
+    width: usize,
+    /// Pixels of an output's line, and what lies between the starts of two lines in `from`.
+    lines: (usize, usize),
+}
+
+impl<T: Scalar> WithSimd for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = T::lanes::<S>();
+        let lines = self.dy.len() / (self.width * self.lines.0);
+        let block = PIXELS.div_ceil(self.lines.0);
+        for first in (0..lines).step_by(block) {
+            let lines = (first, (first + block).min(lines));
+            let mut o = 0;
+            while o + 3 * lanes <= self.width {
+                self.columns::<S, 3>(simd, lines, o);
+                o += 3 * lanes;
+            }
+            while o < self.width {
+                self.columns::<S, 1>(simd, lines, o);
+                o += lanes;
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Rows<'_, T> {
+    #[inline(always)]
+    fn columns<S: Simd, const V: usize>(&mut self, simd: S, lines: (usize, usize), o: usize) {
+        let mut row = 0;
+        while S::REGISTER_COUNT >= 32 && row + ROWS <= self.offsets.len() {
+            self.tile::<S, ROWS, V>(simd, lines, (row, o));
+            row += ROWS;
+        }
+        while row + ROWS / 2 <= self.offsets.len() {
+            self.tile::<S, { ROWS / 2 }, V>(simd, lines, (row, o));
+            row += ROWS / 2;
+        }
+        while row < self.offsets.len() {
+            self.tile::<S, 1, V>(simd, lines, (row, o));
+            row += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        lines: (usize, usize),
+        (row, o): (usize, usize),
+    ) {
+        let (columns, pitch) = self.lines;
+        let mut sums = [[T::splat(simd, T::zero()); V]; R];
+        for line in lines.0..lines.1 {
+            let mut from = [[].as_slice(); R];
+            for r in 0..R {
+                from[r] = &self.from[self.offsets[row + r] + line * pitch..][..columns];
+            }
+            let dy = &self.dy[line * columns * self.width..][..columns * self.width];
+            for (pixel, dy) in dy.chunks_exact(self.width).enumerate() {
+                let dy = T::vectors::<S>(&dy[o..][..V * T::lanes::<S>()]);
+                for r in 0..R {
+                    let x = T::splat(simd, from[r][pixel]);
+                    for v in 0..V {
+                        sums[r][v] = T::fused(simd, x, dy[v], sums[r][v]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            let total = &mut self.sums[(row + r) * self.width + o..][..V * T::lanes::<S>()];
+            let total = T::vectors_mut::<S>(total);
+            for v in 0..V {
+                let one = T::splat(simd, T::one());
+                total[v] = T::fused(simd, one, sums[r][v], total[v]);
+            }
+        }
+    }
+}
