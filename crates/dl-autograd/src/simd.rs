@@ -39,12 +39,16 @@ pub(crate) trait Vectors: Sized {
     fn splat<S: Simd>(simd: S, x: Self) -> Self::In<S>;
     /// `a·b + c`.
     fn fused<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>, c: Self::In<S>) -> Self::In<S>;
+    /// The first numbers of a register, zeros behind them.
+    fn partial<S: Simd>(simd: S, x: &[Self]) -> Self::In<S>;
+    /// The sum of the lanes.
+    fn total<S: Simd>(simd: S, x: Self::In<S>) -> Self;
     fn vectors<S: Simd>(x: &[Self]) -> &[Self::In<S>];
     fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [Self::In<S>];
 }
 
 macro_rules! vectors {
-    ($t:ty, $in:ident, $splat:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident) => {
+    ($t:ty, $in:ident, $splat:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident, $partial:ident, $total:ident) => {
         impl Vectors for $t {
             type In<S: Simd> = S::$in;
 
@@ -56,6 +60,16 @@ macro_rules! vectors {
             #[inline(always)]
             fn fused<S: Simd>(simd: S, a: S::$in, b: S::$in, c: S::$in) -> S::$in {
                 simd.$multiply_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn partial<S: Simd>(simd: S, x: &[Self]) -> S::$in {
+                simd.$partial(x)
+            }
+
+            #[inline(always)]
+            fn total<S: Simd>(simd: S, x: S::$in) -> Self {
+                simd.$total(x)
             }
 
             #[inline(always)]
@@ -77,7 +91,9 @@ vectors!(
     splat_f32s,
     mul_add_e_f32s,
     as_simd_f32s,
-    as_mut_simd_f32s
+    as_mut_simd_f32s,
+    partial_load_f32s,
+    reduce_sum_f32s
 );
 vectors!(
     f64,
@@ -85,7 +101,9 @@ vectors!(
     splat_f64s,
     mul_add_e_f64s,
     as_simd_f64s,
-    as_mut_simd_f64s
+    as_mut_simd_f64s,
+    partial_load_f64s,
+    reduce_sum_f64s
 );
 
 /// A loop to be compiled once per instruction set. `run` must be `#[inline(always)]`.

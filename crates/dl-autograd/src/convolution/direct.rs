@@ -23,14 +23,16 @@ use crate::simd::Scalar;
 const PANEL: usize = 4;
 /// Output channels of one tile: two panels.
 const TILE: usize = 2 * PANEL;
+/// Pixels of one tile: three vectors.
+const PIXELS: usize = 3 * LANES;
 /// Pixels for which all channels are computed before the next ones: what they read stays near.
-const BLOCK: usize = 30 * LANES;
+const BLOCK: usize = 10 * PIXELS;
 
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let phases = Phases::new(g);
     let product = Product {
         channels: g.c_in / g.config.groups,
-        stride: Phases::count(g) * phases.len,
+        place: Place::of(g, Phases::count(g) * phases.len, g.c_in),
         passes: vec![Pass::forward(g, &phases)],
     };
     let layer = Layer {
@@ -38,14 +40,22 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
         groups: g.config.groups,
         planes: (g.pixels_in(), g.pixels_out()),
         outputs: g.c_out / g.config.groups,
-        length: product.channels * product.stride,
+        length: product.length(g),
     };
     let (taps, c_in) = (g.kernel.0 * g.kernel.1, product.channels);
     let weight = |o: usize, c: usize, t: usize| affine.weight[(o * c_in + c) * taps + t];
-    layer.run(x, affine.bias, &product, weight, |plane, channel, from| {
-        let split = &mut from[channel * product.stride..][..product.stride];
-        phases.split(g, plane, split);
-    })
+    layer.run(
+        x,
+        affine.bias,
+        &product,
+        weight,
+        |plane, channel, from| match product.place {
+            Place::Tiles { pitch } => tiles(plane, channel, pitch, from),
+            Place::Planes { stride } => {
+                phases.split(g, plane, &mut from[channel * stride..][..stride]);
+            }
+        },
+    )
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
@@ -53,7 +63,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
     let product = Product {
         channels: g.c_out / g.config.groups,
         // Zeros in front and behind, so that every tap reads inside.
-        stride: spread(phases.reach + phases.len + LANES),
+        place: Place::of(g, spread(phases.reach + phases.len + LANES), g.c_out),
         passes: (0..Phases::count(g))
             .map(|phase| Pass::backward(g, &phases, phase))
             .collect(),
@@ -63,17 +73,52 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
         groups: g.config.groups,
         planes: (g.pixels_out(), g.pixels_in()),
         outputs: g.c_in / g.config.groups,
-        length: product.channels * product.stride,
+        length: product.length(g),
     };
     let (taps, c_in, c_out) = (g.kernel.0 * g.kernel.1, layer.outputs, product.channels);
     let weight = |c: usize, o: usize, t: usize| {
         let (group, c) = (c / c_in, c % c_in);
         affine.weight[((group * c_out + o) * c_in + c) * taps + t]
     };
-    layer.run(dy, affine.bias, &product, weight, |plane, channel, from| {
-        let wide = &mut from[channel * product.stride + phases.reach..][..phases.len];
-        phases.widen(g, plane, wide);
-    })
+    layer.run(
+        dy,
+        affine.bias,
+        &product,
+        weight,
+        |plane, channel, from| match product.place {
+            Place::Tiles { pitch } => tiles(plane, channel, pitch, from),
+            Place::Planes { stride } => {
+                let wide = &mut from[channel * stride + phases.reach..][..phases.len];
+                phases.widen(g, plane, wide);
+            }
+        },
+    )
+}
+
+/// Where the channels lie that a product reads.
+#[derive(Clone, Copy)]
+enum Place {
+    /// One plane after the other, `stride` apart.
+    Planes { stride: usize },
+    /// A 1×1 kernel reads each pixel once: the channels of [`PIXELS`] pixels lie together, in order.
+    Tiles { pitch: usize },
+}
+
+impl Place {
+    fn of(g: &Geometry, stride: usize, channels: usize) -> Self {
+        match g.is_pointwise() {
+            true => Self::Tiles {
+                pitch: channels / g.config.groups * PIXELS,
+            },
+            false => Self::Planes { stride },
+        }
+    }
+}
+
+fn tiles<T: Scalar>(plane: &[T], channel: usize, pitch: usize, to: &mut [T]) {
+    for (pixels, tile) in plane.chunks(PIXELS).zip(to.chunks_exact_mut(pitch)) {
+        tile[channel * PIXELS..][..pixels.len()].copy_from_slice(pixels);
+    }
 }
 
 /// Sizes of what goes in and what comes out.
@@ -227,13 +272,21 @@ impl Pass {
 
 /// The sums over input channels and taps.
 struct Product {
-    /// Input channels of a group, and what lies between two of them.
+    /// Input channels of a group.
     channels: usize,
-    stride: usize,
+    place: Place,
     passes: Vec<Pass>,
 }
 
 impl Product {
+    /// Of the buffer that the channels of a group are laid out in.
+    fn length(&self, g: &Geometry) -> usize {
+        match self.place {
+            Place::Planes { stride } => self.channels * stride,
+            Place::Tiles { pitch } => g.pixels_in().div_ceil(PIXELS) * pitch,
+        }
+    }
+
     /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
     fn pack<T: Scalar>(
         &self,
@@ -278,14 +331,17 @@ impl Product {
             let offsets = self.offsets(pass);
             let size = TILE * offsets.len();
             let weights = &weights[(group * panels + first / PANEL) * offsets.len() * PANEL..];
-            let (mut at, end) = pass.target.range();
+            let (start, end) = pass.target.range();
+            let pitch = self.pitch();
+            let mut at = start;
             while at < end {
                 let len = (end - at).next_multiple_of(LANES).min(BLOCK);
                 for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
                     Arch::new().dispatch(Sums {
                         out: &mut sums,
                         len,
-                        from: &from[at..],
+                        from: &from[start + (at - start) / PIXELS * pitch..],
+                        pitch,
                         offsets: &offsets,
                         weights: &weights[tile * size..][..size],
                         bias: bias_of_tile(bias, tile),
@@ -299,11 +355,22 @@ impl Product {
         }
     }
 
+    /// From a tile of pixels to the next.
+    fn pitch(&self) -> usize {
+        match self.place {
+            Place::Planes { .. } => PIXELS,
+            Place::Tiles { pitch } => pitch,
+        }
+    }
+
     /// Where each channel and tap starts to read.
     fn offsets(&self, pass: &Pass) -> Vec<usize> {
-        (0..self.channels)
-            .flat_map(|c| pass.taps.iter().map(move |tap| c * self.stride + tap.1))
-            .collect()
+        match self.place {
+            Place::Tiles { .. } => (0..self.channels).map(|c| c * PIXELS).collect(),
+            Place::Planes { stride } => (0..self.channels)
+                .flat_map(|c| pass.taps.iter().map(move |tap| c * stride + tap.1))
+                .collect(),
+        }
     }
 }
 
@@ -323,6 +390,8 @@ struct Sums<'a, T> {
     out: &'a mut [T],
     len: usize,
     from: &'a [T],
+    /// From a tile of pixels in `from` to the next.
+    pitch: usize,
     offsets: &'a [usize],
     weights: &'a [T],
     bias: [T; TILE],
@@ -334,14 +403,18 @@ impl<T: Scalar> WithSimd for Sums<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let lanes = T::lanes::<S>();
-        let mut first = 0;
-        while first + 3 * lanes <= self.len {
-            self.panels::<S, 3>(simd, first);
-            first += 3 * lanes;
-        }
-        while first < self.len {
-            self.panels::<S, 1>(simd, first);
-            first += lanes;
+        for (tile, start) in (0..self.len).step_by(PIXELS).enumerate() {
+            let base = tile * self.pitch;
+            let pixels = PIXELS.min(self.len - start);
+            let mut first = 0;
+            while first + 3 * lanes <= pixels {
+                self.panels::<S, 3>(simd, base + first, start + first);
+                first += 3 * lanes;
+            }
+            while first < pixels {
+                self.panels::<S, 1>(simd, base + first, start + first);
+                first += lanes;
+            }
         }
     }
 }
@@ -349,12 +422,12 @@ impl<T: Scalar> WithSimd for Sums<'_, T> {
 impl<T: Scalar> Sums<'_, T> {
     /// Both panels at once where the registers hold their sums.
     #[inline(always)]
-    fn panels<S: Simd, const V: usize>(&mut self, simd: S, first: usize) {
+    fn panels<S: Simd, const V: usize>(&mut self, simd: S, from: usize, out: usize) {
         if S::REGISTER_COUNT >= 32 {
-            self.tile::<S, 2, V>(simd, first, 0);
+            self.tile::<S, 2, V>(simd, (from, out), 0);
         } else {
-            self.tile::<S, 1, V>(simd, first, 0);
-            self.tile::<S, 1, V>(simd, first, 1);
+            self.tile::<S, 1, V>(simd, (from, out), 0);
+            self.tile::<S, 1, V>(simd, (from, out), 1);
         }
     }
 
@@ -362,38 +435,34 @@ impl<T: Scalar> Sums<'_, T> {
     fn tile<S: Simd, const P: usize, const V: usize>(
         &mut self,
         simd: S,
-        first: usize,
+        (from, out): (usize, usize),
         panel: usize,
     ) {
         let size = self.offsets.len() * PANEL;
         let mut panels = [[].as_slice(); P];
         let mut sums = [[[T::splat(simd, T::zero()); V]; PANEL]; P];
-        for p in 0..P {
-            panels[p] = self.weights[(panel + p) * size..][..size]
-                .as_chunks::<PANEL>()
-                .0;
-            for o in 0..PANEL {
-                sums[p][o] = [T::splat(simd, self.bias[(panel + p) * PANEL + o]); V];
+        for (p, (panel_of, sums)) in panels.iter_mut().zip(&mut sums).enumerate() {
+            *panel_of = self.weights[(panel + p) * size..][..size].as_chunks().0;
+            for (o, sum) in sums.iter_mut().enumerate() {
+                *sum = [T::splat(simd, self.bias[(panel + p) * PANEL + o]); V];
             }
         }
         for (k, offset) in self.offsets.iter().enumerate() {
-            let x = &self.from[offset + first..][..V * T::lanes::<S>()];
+            let x = &self.from[offset + from..][..V * T::lanes::<S>()];
             let x = T::vectors::<S>(x);
-            for p in 0..P {
-                let weights = &panels[p][k];
-                for o in 0..PANEL {
-                    let w = T::splat(simd, weights[o]);
+            for (panel, sums) in panels.iter().zip(&mut sums) {
+                let weights: &[T; PANEL] = &panel[k];
+                for (w, sum) in weights.iter().zip(sums) {
+                    let w = T::splat(simd, *w);
                     for v in 0..V {
-                        sums[p][o][v] = T::fused(simd, w, x[v], sums[p][o][v]);
+                        sum[v] = T::fused(simd, w, x[v], sum[v]);
                     }
                 }
             }
         }
-        for p in 0..P {
-            for o in 0..PANEL {
-                let out = &mut self.out[((panel + p) * PANEL + o) * BLOCK + first..];
-                T::vectors_mut::<S>(&mut out[..V * T::lanes::<S>()]).copy_from_slice(&sums[p][o]);
-            }
+        for (o, sum) in sums.as_flattened().iter().enumerate() {
+            let out = &mut self.out[(panel * PANEL + o) * BLOCK + out..];
+            T::vectors_mut::<S>(&mut out[..V * T::lanes::<S>()]).copy_from_slice(sum);
         }
     }
 }

@@ -16,6 +16,7 @@ mod geometry;
 mod op;
 mod padding;
 mod phases;
+mod pointwise;
 mod second_order;
 mod weight_gradient;
 

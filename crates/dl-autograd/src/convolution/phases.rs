@@ -26,7 +26,7 @@ pub(super) struct Phases {
 impl Phases {
     pub(super) fn new(g: &Geometry) -> Self {
         let (s, d) = (g.config.stride, g.config.dilation);
-        let width = g.padded().1.div_ceil(s.1);
+        let width = Self::width_of(g);
         let tap = |t: usize| {
             let (u, v) = (t / g.kernel.1 * d.0, t % g.kernel.1 * d.1);
             (u % s.0 * s.1 + v % s.1, u / s.0 * width + v / s.1)
@@ -41,6 +41,15 @@ impl Phases {
             outputs,
             reach,
             taps,
+        }
+    }
+
+    /// At stride 1 the padding on the left of a row serves as that on the right of the row before.
+    fn width_of(g: &Geometry) -> usize {
+        let p = g.config.padding;
+        match g.config.stride.1 {
+            1 => (g.input.1 + p.left.max(p.right)).max(g.output.1),
+            step => g.padded().1.div_ceil(step),
         }
     }
 

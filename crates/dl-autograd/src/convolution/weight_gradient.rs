@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
+use super::pointwise;
 use crate::simd::Scalar;
 
 /// Rows `(c, t)` of a tile.
@@ -21,6 +22,9 @@ const ROWS: usize = 8;
 const PIXELS: usize = 128;
 
 pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
+    if g.is_pointwise() {
+        return pointwise::grad_weight(g, dy, x);
+    }
     let sizes = Sizes::new(g);
     let Sizes {
         rows, c_out, width, ..
@@ -207,8 +211,8 @@ impl<T: Scalar> Rows<'_, T> {
         let mut sums = [[T::splat(simd, T::zero()); V]; R];
         for line in lines.0..lines.1 {
             let mut from = [[].as_slice(); R];
-            for r in 0..R {
-                from[r] = &self.from[self.offsets[row + r] + line * pitch..][..columns];
+            for (from, offset) in from.iter_mut().zip(&self.offsets[row..]) {
+                *from = &self.from[offset + line * pitch..][..columns];
             }
             let dy = &self.dy[line * columns * self.width..][..columns * self.width];
             for (pixel, dy) in dy.chunks_exact(self.width).enumerate() {
@@ -221,12 +225,10 @@ impl<T: Scalar> Rows<'_, T> {
                 }
             }
         }
-        for r in 0..R {
+        for (r, sums) in sums.iter().enumerate() {
             let total = &mut self.sums[(row + r) * self.width + o..][..V * T::lanes::<S>()];
-            let total = T::vectors_mut::<S>(total);
-            for v in 0..V {
-                let one = T::splat(simd, T::one());
-                total[v] = T::fused(simd, one, sums[r][v], total[v]);
+            for (total, sum) in T::vectors_mut::<S>(total).iter_mut().zip(sums) {
+                *total = T::fused(simd, T::splat(simd, T::one()), *sum, *total);
             }
         }
     }

@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::pointwise::{sigmoid, tanh};
 use crate::recurrent::sequence::{BackwardRow, Cell, ForwardRow, State, run};
-use crate::recurrent::{Direction, Gate, RecurrentWeights};
+use crate::recurrent::{Direction, RecurrentWeights};
+use crate::smooth::Smooth;
 use crate::split::chunk;
 
 /// One GRU layer over whole sequences, as one direction of `torch.nn.GRU`.
@@ -65,7 +66,7 @@ impl Cell for Gru {
 
     /// Leaves the gates behind their functions, and `W_hn·h + b_hn` as the by-product.
     #[inline(always)]
-    fn forward<T: Gate, const FMA: bool>(row: ForwardRow<T>) {
+    fn forward<T: Smooth, const FMA: bool>(row: ForwardRow<T>) {
         let n = row.h.len();
         let (r, rest) = row.gates.split_at_mut(n);
         let (z, new) = rest.split_at_mut(n);
@@ -82,7 +83,7 @@ impl Cell for Gru {
     }
 
     #[inline(always)]
-    fn backward<T: Gate, const FMA: bool>(row: BackwardRow<T>) {
+    fn backward<T: Smooth, const FMA: bool>(row: BackwardRow<T>) {
         let (n, one) = (row.dh.len(), T::one());
         let (r, z, new) = (
             &row.gates[..n],

@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::pointwise::{sigmoid, tanh};
 use crate::recurrent::sequence::{BackwardRow, Cell, ForwardRow, State, run};
-use crate::recurrent::{Direction, Gate, RecurrentWeights};
+use crate::recurrent::{Direction, RecurrentWeights};
+use crate::smooth::Smooth;
 use crate::split::chunk;
 
 /// One LSTM layer over whole sequences, as one direction of `torch.nn.LSTM`.
@@ -70,7 +71,7 @@ impl Cell for Lstm {
 
     /// Leaves the gates behind their functions, and the new cell state as the by-product.
     #[inline(always)]
-    fn forward<T: Gate, const FMA: bool>(row: ForwardRow<T>) {
+    fn forward<T: Smooth, const FMA: bool>(row: ForwardRow<T>) {
         let n = row.h.len();
         let (i, rest) = row.gates.split_at_mut(n);
         let (f, rest) = rest.split_at_mut(n);
@@ -90,7 +91,7 @@ impl Cell for Lstm {
     }
 
     #[inline(always)]
-    fn backward<T: Gate, const FMA: bool>(row: BackwardRow<T>) {
+    fn backward<T: Smooth, const FMA: bool>(row: BackwardRow<T>) {
         let (n, one) = (row.dh.len(), T::one());
         let gates = row.gates;
         let (i, f) = (&gates[..n], &gates[n..2 * n]);

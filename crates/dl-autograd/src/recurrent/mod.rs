@@ -16,13 +16,6 @@ pub use lstm::lstm;
 
 use candle_core::Tensor;
 
-use crate::smooth::Smooth;
-
-/// What gates are computed with.
-trait Gate: Smooth {}
-
-impl<T: Smooth> Gate for T {}
-
 /// The parameters of one layer in one direction, in PyTorch's layout.
 #[derive(Clone, Debug)]
 pub struct RecurrentWeights {

@@ -12,8 +12,9 @@ use crate::many_inputs::CustomOpN;
 use crate::matmul::{Matrix, Write, matmul};
 use crate::recurrent::packed::{Packed, Rows};
 use crate::recurrent::plan::Plan;
-use crate::recurrent::{Direction, Gate, RecurrentWeights};
+use crate::recurrent::{Direction, RecurrentWeights};
 use crate::simd::{Kernel, dispatch};
+use crate::smooth::Smooth;
 use crate::split::{split, unbind};
 use crate::tape::apply_n;
 use crate::view::{contiguous, reshape};
@@ -56,8 +57,8 @@ pub(super) trait Cell: Send + Sync + 'static {
     const SEPARATE: bool;
 
     fn step(from_input: &Tensor, from_state: &Tensor, state: &State) -> Result<State>;
-    fn forward<T: Gate, const FMA: bool>(row: ForwardRow<T>);
-    fn backward<T: Gate, const FMA: bool>(row: BackwardRow<T>);
+    fn forward<T: Smooth, const FMA: bool>(row: ForwardRow<T>);
+    fn backward<T: Smooth, const FMA: bool>(row: BackwardRow<T>);
 }
 
 /// `start` has one tensor for each of the cell's states.
@@ -146,7 +147,7 @@ fn masked(mask: Option<Vec<u8>>, old: State, new: State) -> Result<(Tensor, Stat
 }
 
 /// Outputs and final states in one tensor, row after row: y, h and, if the cell has one, c.
-fn whole<C: Cell, T: Gate>(plan: Plan, operands: &[Tensor]) -> Result<Tensor> {
+fn whole<C: Cell, T: Smooth>(plan: Plan, operands: &[Tensor]) -> Result<Tensor> {
     let hidden = plan.hidden;
     let mut op = Recurrence::<C, T> {
         gates: input_share::<C, T>(&plan, operands)?,
@@ -161,7 +162,7 @@ fn whole<C: Cell, T: Gate>(plan: Plan, operands: &[Tensor]) -> Result<Tensor> {
 }
 
 /// `W_ih·x + b_ih` of all steps, and `b_hh` where it may be added here.
-fn input_share<C: Cell, T: Gate>(plan: &Plan, operands: &[Tensor]) -> Result<Vec<T>> {
+fn input_share<C: Cell, T: Smooth>(plan: &Plan, operands: &[Tensor]) -> Result<Vec<T>> {
     let (x, weight, biases) = (&operands[0], &operands[1], &operands[3 + C::STATES..]);
     let rows = plan.batch * plan.time;
     let mut bias = vec![T::zero(); plan.width];
@@ -194,11 +195,11 @@ struct Recurrence<C, T> {
     cell: PhantomData<C>,
 }
 
-fn values<T: Gate>(x: &Tensor) -> Result<Vec<T>> {
+fn values<T: Smooth>(x: &Tensor) -> Result<Vec<T>> {
     read::<T, _>(x, |x| Ok(x.to_vec()))
 }
 
-impl<C: Cell, T: Gate> Recurrence<C, T> {
+impl<C: Cell, T: Smooth> Recurrence<C, T> {
     fn forward(&mut self, operands: &[Tensor]) -> Result<Vec<T>> {
         let Plan {
             batch,
@@ -271,7 +272,7 @@ struct ForwardTask<'a, C, T> {
     cell: PhantomData<C>,
 }
 
-impl<C: Cell, T: Gate> Kernel for ForwardTask<'_, C, T> {
+impl<C: Cell, T: Smooth> Kernel for ForwardTask<'_, C, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Plan {
@@ -317,7 +318,7 @@ struct Passed<T> {
     state: [Vec<T>; 2],
 }
 
-impl<C: Cell, T: Gate> Recurrence<C, T> {
+impl<C: Cell, T: Smooth> Recurrence<C, T> {
     /// `all` as [`whole`] gives it, and its gradient.
     fn back_through_time(&self, operands: &[Tensor], all: &[T], dall: &[T]) -> Result<Passed<T>> {
         let Plan {
@@ -399,7 +400,7 @@ struct BackwardTask<'a, C, T> {
     cell: PhantomData<C>,
 }
 
-impl<C: Cell, T: Gate> BackwardTask<'_, C, T> {
+impl<C: Cell, T: Smooth> BackwardTask<'_, C, T> {
     /// The row of a sequence before step `t` in what belongs to all.
     fn before<'b>(&self, all: &'b [T], start: &'b [T], sequence: usize, t: usize) -> &'b [T] {
         let hidden = self.plan.hidden;
@@ -445,7 +446,7 @@ impl<C: Cell, T: Gate> BackwardTask<'_, C, T> {
     }
 }
 
-impl<C: Cell, T: Gate> Kernel for BackwardTask<'_, C, T> {
+impl<C: Cell, T: Smooth> Kernel for BackwardTask<'_, C, T> {
     #[inline(always)]
     fn run<const FMA: bool>(mut self) {
         let Plan {
@@ -473,7 +474,7 @@ impl<C: Cell, T: Gate> Kernel for BackwardTask<'_, C, T> {
     }
 }
 
-impl<C: Cell, T: Gate> Recurrence<C, T> {
+impl<C: Cell, T: Smooth> Recurrence<C, T> {
     /// `dᵀ·x` over all steps: the gradient of a weight.
     fn grad_weight(&self, d: &[T], x: &[T], inputs: usize) -> Result<Tensor> {
         let (rows, width) = (self.plan.batch * self.plan.time, self.plan.width);
@@ -573,7 +574,7 @@ impl<C: Cell, T: Gate> Recurrence<C, T> {
     }
 }
 
-impl<C: Cell, T: Gate> CustomOpN for Recurrence<C, T> {
+impl<C: Cell, T: Smooth> CustomOpN for Recurrence<C, T> {
     fn name(&self) -> &'static str {
         C::NAME
     }

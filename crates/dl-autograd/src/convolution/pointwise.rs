@@ -1,0 +1,194 @@
+//! The weight gradient of a 1×1 convolution: dot products of planes, with the lanes along the pixels.
+//!
+//! ```text
+//! dw[o, c] = Σ_images Σ_pixels dy[o, pixel] · x[c, pixel]
+//! ```
+//!
+//! Nothing is turned over or copied. Each task has its own rows `o` and sums in the order of the images:
+//! the number of threads changes no bit.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::geometry::Geometry;
+use crate::simd::Scalar;
+
+/// Pixels after which the sums of a tile are folded: what they read stays near.
+const BLOCK: usize = 1024;
+/// Rows and columns of a tile.
+const TILE: usize = 4;
+
+pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
+    let groups = g.config.groups;
+    let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
+    let mut dw = vec![T::zero(); g.c_out * c_in];
+    let tasks = (2 * rayon::current_num_threads()).div_ceil(groups);
+    let part = c_out.div_ceil(tasks).next_multiple_of(TILE);
+    dw.par_chunks_mut(c_out * c_in)
+        .enumerate()
+        .for_each(|(group, dw)| {
+            let parts = dw.par_chunks_mut(part * c_in).enumerate();
+            parts.for_each(|(i, dw)| {
+                let first = group * c_out + i * part;
+                let dots = Dots {
+                    dw,
+                    dy: Planes::new(dy, g.c_out, first, g.pixels_out()),
+                    x: Planes::new(x, g.c_in, group * c_in, g.pixels_in()),
+                    c_in,
+                    batch: g.batch,
+                };
+                Arch::new().dispatch(dots);
+            });
+        });
+    dw
+}
+
+/// The channels from `first` on of `(image, channel, pixel)`.
+#[derive(Clone, Copy)]
+struct Planes<'a, T> {
+    values: &'a [T],
+    channels: usize,
+    first: usize,
+    plane: usize,
+}
+
+impl<'a, T> Planes<'a, T> {
+    fn new(values: &'a [T], channels: usize, first: usize, plane: usize) -> Self {
+        Self {
+            values,
+            channels,
+            first,
+            plane,
+        }
+    }
+
+    #[inline(always)]
+    fn get(&self, image: usize, channel: usize, pixels: &Range<usize>) -> &'a [T] {
+        let start = (image * self.channels + self.first + channel) * self.plane;
+        &self.values[start..][..self.plane][pixels.start..pixels.end]
+    }
+}
+
+struct Dots<'a, T> {
+    /// `(o, c_in)`.
+    dw: &'a mut [T],
+    dy: Planes<'a, T>,
+    x: Planes<'a, T>,
+    c_in: usize,
+    batch: usize,
+}
+
+/// Some pixels of some images.
+struct Block {
+    images: Range<usize>,
+    pixels: Range<usize>,
+}
+
+impl<T: Scalar> WithSimd for Dots<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let plane = self.x.plane;
+        let images = (BLOCK / plane.max(1)).max(1);
+        for image in (0..self.batch).step_by(images) {
+            for pixel in (0..plane).step_by(BLOCK) {
+                let block = Block {
+                    images: image..(image + images).min(self.batch),
+                    pixels: pixel..(pixel + BLOCK).min(plane),
+                };
+                self.block(simd, &block);
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Dots<'_, T> {
+    #[inline(always)]
+    fn block<S: Simd>(&mut self, simd: S, block: &Block) {
+        let rows = self.dw.len() / self.c_in;
+        let mut o = 0;
+        while S::REGISTER_COUNT >= 32 && o + TILE <= rows {
+            self.rows::<S, TILE>(simd, block, o);
+            o += TILE;
+        }
+        while o + TILE / 2 <= rows {
+            self.rows::<S, { TILE / 2 }>(simd, block, o);
+            o += TILE / 2;
+        }
+        while o < rows {
+            self.rows::<S, 1>(simd, block, o);
+            o += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, const O: usize>(&mut self, simd: S, block: &Block, o: usize) {
+        let mut c = 0;
+        while c + TILE <= self.c_in {
+            self.tile::<S, O, TILE>(simd, block, (o, c));
+            c += TILE;
+        }
+        while c < self.c_in {
+            self.tile::<S, O, 1>(simd, block, (o, c));
+            c += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const O: usize, const C: usize>(
+        &mut self,
+        simd: S,
+        block: &Block,
+        (o, c): (usize, usize),
+    ) {
+        let lanes = T::lanes::<S>();
+        let whole = block.pixels.len() / lanes * lanes;
+        let mut sums = [[T::splat(simd, T::zero()); C]; O];
+        for image in block.images.clone() {
+            let (mut dy, mut x) = ([[].as_slice(); O], [[].as_slice(); C]);
+            for (i, dy) in dy.iter_mut().enumerate() {
+                *dy = self.dy.get(image, o + i, &block.pixels);
+            }
+            for (j, x) in x.iter_mut().enumerate() {
+                *x = self.x.get(image, c + j, &block.pixels);
+            }
+            for at in (0..whole).step_by(lanes) {
+                add_products::<T, S, O, C>(simd, &mut sums, &dy, &x, at, lanes);
+            }
+            if whole < block.pixels.len() {
+                let rest = block.pixels.len() - whole;
+                add_products::<T, S, O, C>(simd, &mut sums, &dy, &x, whole, rest);
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                self.dw[(o + i) * self.c_in + c + j] += T::total(simd, *sum);
+            }
+        }
+    }
+}
+
+/// `sums[o][c] += dy[o][at..at + len] · x[c][at..at + len]`, lane by lane.
+#[inline(always)]
+fn add_products<T: Scalar, S: Simd, const O: usize, const C: usize>(
+    simd: S,
+    sums: &mut [[T::In<S>; C]; O],
+    dy: &[&[T]; O],
+    x: &[&[T]; C],
+    at: usize,
+    len: usize,
+) {
+    let mut columns = [T::splat(simd, T::zero()); C];
+    for (column, x) in columns.iter_mut().zip(x) {
+        *column = T::partial(simd, &x[at..at + len]);
+    }
+    for (sums, dy) in sums.iter_mut().zip(dy) {
+        let dy = T::partial(simd, &dy[at..at + len]);
+        for (sum, column) in sums.iter_mut().zip(&columns) {
+            *sum = T::fused(simd, dy, *column, *sum);
+        }
+    }
+}
