@@ -16,9 +16,10 @@ use dl_autograd::{
     log_softmax, lstm, matmul, max_pool2d, pad, relu, rms_norm, rope, rope_frequencies,
     scaled_dot_product_attention, softmax, sum,
 };
+use dl_core::allocator::{MiMalloc, keep_freed_memory};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// One bench: the shapes of its tracked inputs, our way, and candle's if it has one.
 struct Kernel {
@@ -445,6 +446,7 @@ fn forward_and_backward(kernels: Vec<Kernel>, criterion: &mut Criterion) {
 }
 
 fn every_kernel(criterion: &mut Criterion) {
+    keep_freed_memory();
     forward_and_backward(kernels(), criterion);
 }
 

@@ -8,11 +8,12 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Var};
 use candle_nn::Optimizer as _;
 use criterion::{Criterion, criterion_group, criterion_main};
+use dl_core::allocator::{MiMalloc, keep_freed_memory};
 use dl_optim::{Clip, Optimizer, rule_named};
 use serde_json::json;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Name, number of tensors, elements of each.
 const SETS: [(&str, usize, usize); 2] = [("25 M in 50", 50, 500_000), ("64 k in 1000", 1000, 64)];
@@ -40,6 +41,7 @@ fn tensors(count: usize, len: usize) -> candle_core::Result<(Vec<Var>, GradStore
 }
 
 fn steps(criterion: &mut Criterion) {
+    keep_freed_memory();
     for (set, count, len) in SETS {
         for (name, rule, options, clipped) in rules() {
             let mut group = criterion.benchmark_group(format!("step of {name}, {set}"));

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Parser;
 use dl_core::Params;
+use dl_core::allocator::{MiMalloc, keep_freed_memory};
 use dl_core::data::{DataLoader, IdxImages, MnistPart, Normalize, StackImages};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
@@ -25,7 +26,7 @@ use dl_core::train::{
 use dl_optim::{Adam, Optimizer};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Trains 784-64-64-10 on idx images of 28×28.
 #[derive(Parser)]
@@ -51,6 +52,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    keep_freed_memory();
     let args = Args::parse();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/fashion_mnist");
     let folder = args.data_dir.as_ref().unwrap_or(&shipped);

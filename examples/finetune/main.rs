@@ -23,6 +23,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use dl_core::allocator::{MiMalloc, keep_freed_memory};
 use dl_core::models::ImageModel;
 use tracing_subscriber::EnvFilter;
 
@@ -32,9 +33,10 @@ use recipe::{Outcome, Setup};
 use run_folder::{ModelConfig, RunFolder};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    keep_freed_memory();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -12,6 +12,7 @@
 
 mod workload;
 
+use dl_core::allocator::{MiMalloc, keep_freed_memory};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ use serde_json::json;
 use workload::{WORKLOADS, Workload};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Times training steps on made-up batches.
 #[derive(Parser)]
@@ -37,6 +38,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    keep_freed_memory();
     let args = Args::parse();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
     pool.build_global().context("no threads to compute with")?;

@@ -24,7 +24,10 @@
 //! | feature | what it turns on |
 //! |---|---|
 //! | `cuda`, `metal` | candle's backend of that name |
+//! | `mimalloc` | `allocator`: an allocator that keeps what a step frees for the next one |
 
+#[cfg(feature = "mimalloc")]
+pub mod allocator;
 pub mod checkpoint;
 pub mod data;
 pub mod init;

@@ -27,6 +27,16 @@ impl Planes {
         self.batch * self.plane
     }
 
+    /// For each channel its planes, image by image.
+    fn by_channel<'a, T>(&self, x: &'a mut [T]) -> Vec<Vec<&'a mut [T]>> {
+        let empty = || Vec::with_capacity(self.batch);
+        let mut channels: Vec<Vec<_>> = (0..self.channels).map(|_| empty()).collect();
+        for (i, plane) in x.chunks_mut(self.plane.max(1)).enumerate() {
+            channels[i % self.channels].push(plane);
+        }
+        channels
+    }
+
     /// The planes of one channel, image by image.
     fn of<'a, T>(&self, x: &'a [T], channel: usize) -> impl Iterator<Item = &'a [T]> {
         let (plane, channels) = (self.plane, self.channels);
@@ -43,22 +53,36 @@ pub(super) struct Map<T> {
     pub beta: T,
 }
 
-/// Mean and biased variance of every channel, in two passes so that a large mean costs no digits.
+/// Mean and biased variance of every channel. Each plane is read twice while it is near: for its mean
+/// and for the squares about it, so that a large mean costs no digits. The planes are then merged.
+///
+/// Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+/// variances", 1979.
 pub(super) fn statistics<T: Scalar>(p: &Planes, x: &[T]) -> (Vec<T>, Vec<T>) {
     let moments = |channel: usize| {
-        let count = p.count() as f64;
-        let mut sum = 0.;
-        p.of(x, channel)
-            .for_each(|x| dispatch(Sum { x, total: &mut sum }));
-        let mean = T::from_f64(sum / count);
-        let mut squares = 0.;
-        p.of(x, channel).for_each(|x| {
-            let total = &mut squares;
-            dispatch(Squares { x, mean, total })
-        });
-        (mean, T::from_f64(squares / count))
+        let plane = p.plane as f64;
+        let planes: Vec<(f64, f64)> = p.of(x, channel).map(|x| plane_moments(x)).collect();
+        let mean = planes.iter().map(|m| m.0).sum::<f64>() / planes.len() as f64;
+        let between = |m: &(f64, f64)| m.1 + plane * (m.0 - mean) * (m.0 - mean);
+        let squares: f64 = planes.iter().map(between).sum();
+        (T::from_f64(mean), T::from_f64(squares / p.count() as f64))
     };
     (0..p.channels).into_par_iter().map(moments).unzip()
+}
+
+/// Mean, and sum of squares about it.
+fn plane_moments<T: Scalar>(x: &[T]) -> (f64, f64) {
+    let (mut sum, mut squares) = (0., 0.);
+    dispatch(Sum { x, total: &mut sum });
+    let mean = T::from_f64(sum / x.len() as f64);
+    dispatch(Squares {
+        x,
+        mean,
+        total: &mut squares,
+    });
+    // About the mean before it was rounded.
+    let off = mean.wide() - sum / x.len() as f64;
+    (sum / x.len() as f64, squares - x.len() as f64 * off * off)
 }
 
 pub(super) fn normalise<T: Scalar>(p: &Planes, x: &[T], maps: &[Map<T>], bounds: (T, T)) -> Vec<T> {
@@ -110,13 +134,24 @@ pub(super) fn backward<T: Scalar>(
     batch: bool,
     wants_x: bool,
 ) -> Gradients<T> {
-    let sums: Vec<(T, T)> = (0..p.channels)
-        .into_par_iter()
-        .map(|channel| reduce(p, saved, channel, maps[channel], bounds))
-        .collect();
     let through = if batch { 1. / p.count() as f64 } else { 0. };
-    let x = wants_x.then(|| grad_x(p, saved, maps, &sums, bounds, T::from_f64(through)));
-    let (gamma, beta) = sums.into_iter().unzip();
+    let through = T::from_f64(through);
+    let mut x = wants_x.then(|| vec![T::zero(); saved.x.len()]);
+    let planes = match &mut x {
+        Some(dx) => p.by_channel(dx),
+        None => (0..p.channels).map(|_| vec![]).collect(),
+    };
+    let (gamma, beta) = planes
+        .into_par_iter()
+        .enumerate()
+        .map(|(channel, dx)| {
+            let map = maps[channel];
+            let sums = reduce(p, saved, channel, map, bounds);
+            let means = (sums.0 * through, sums.1 * through);
+            grad_x(p, saved, channel, map, means, bounds, dx);
+            sums
+        })
+        .unzip();
     Gradients { x, gamma, beta }
 }
 
@@ -140,34 +175,27 @@ fn reduce<T: Scalar>(
     (T::from_f64(totals.0), T::from_f64(totals.1))
 }
 
+/// Right after the sums of the channel, while what they read is near.
 fn grad_x<T: Scalar>(
     p: &Planes,
     saved: Saved<T>,
-    maps: &[Map<T>],
-    sums: &[(T, T)],
+    channel: usize,
+    map: Map<T>,
+    means: (T, T),
     bounds: (T, T),
-    through: T,
-) -> Vec<T> {
-    let mut dx = vec![T::zero(); saved.x.len()];
-    if p.plane == 0 {
-        return dx;
-    }
-    dx.par_chunks_mut(p.plane).enumerate().for_each(|(i, dx)| {
-        let (start, end) = (i * p.plane, (i + 1) * p.plane);
-        let channel = i % p.channels;
+    dx: Vec<&mut [T]>,
+) {
+    let planes = p.of(saved.x, channel).zip(p.of(saved.y, channel));
+    let planes = planes.zip(p.of(saved.dy, channel));
+    for (dx, ((x, y), dy)) in dx.into_iter().zip(planes) {
         dispatch(GradX {
             dx,
-            saved: Saved {
-                x: &saved.x[start..end],
-                y: &saved.y[start..end],
-                dy: &saved.dy[start..end],
-            },
-            map: maps[channel],
-            means: (sums[channel].0 * through, sums[channel].1 * through),
+            saved: Saved { x, y, dy },
+            map,
+            means,
             bounds,
         });
-    });
-    dx
+    }
 }
 
 struct Sum<'a, T> {

@@ -155,12 +155,34 @@ impl<T: Scalar> Dots<'_, T> {
             for (j, x) in x.iter_mut().enumerate() {
                 *x = self.x.get(image, c + j, &block.pixels);
             }
-            for at in (0..whole).step_by(lanes) {
-                add_products::<T, S, O, C>(simd, &mut sums, &dy, &x, at, lanes);
+            let (mut head_of_dy, mut head_of_x) = ([[].as_slice(); O], [[].as_slice(); C]);
+            for (head, dy) in head_of_dy.iter_mut().zip(&dy) {
+                *head = T::vectors::<S>(&dy[..whole]);
+            }
+            for (head, x) in head_of_x.iter_mut().zip(&x) {
+                *head = T::vectors::<S>(&x[..whole]);
+            }
+            for at in 0..whole / lanes {
+                let mut columns = [T::splat(simd, T::zero()); C];
+                for (column, x) in columns.iter_mut().zip(&head_of_x) {
+                    *column = x[at];
+                }
+                let mut rows = [T::splat(simd, T::zero()); O];
+                for (row, dy) in rows.iter_mut().zip(&head_of_dy) {
+                    *row = dy[at];
+                }
+                add_products::<T, S, O, C>(simd, &mut sums, &rows, &columns);
             }
             if whole < block.pixels.len() {
-                let rest = block.pixels.len() - whole;
-                add_products::<T, S, O, C>(simd, &mut sums, &dy, &x, whole, rest);
+                let mut columns = [T::splat(simd, T::zero()); C];
+                for (column, x) in columns.iter_mut().zip(&x) {
+                    *column = T::partial(simd, &x[whole..]);
+                }
+                let mut rows = [T::splat(simd, T::zero()); O];
+                for (row, dy) in rows.iter_mut().zip(&dy) {
+                    *row = T::partial(simd, &dy[whole..]);
+                }
+                add_products::<T, S, O, C>(simd, &mut sums, &rows, &columns);
             }
         }
         for (i, sums) in sums.iter().enumerate() {
@@ -171,24 +193,17 @@ impl<T: Scalar> Dots<'_, T> {
     }
 }
 
-/// `sums[o][c] += dy[o][at..at + len] · x[c][at..at + len]`, lane by lane.
+/// `sums[o][c] += dy[o] · x[c]`, lane by lane.
 #[inline(always)]
 fn add_products<T: Scalar, S: Simd, const O: usize, const C: usize>(
     simd: S,
     sums: &mut [[T::In<S>; C]; O],
-    dy: &[&[T]; O],
-    x: &[&[T]; C],
-    at: usize,
-    len: usize,
+    dy: &[T::In<S>; O],
+    x: &[T::In<S>; C],
 ) {
-    let mut columns = [T::splat(simd, T::zero()); C];
-    for (column, x) in columns.iter_mut().zip(x) {
-        *column = T::partial(simd, &x[at..at + len]);
-    }
     for (sums, dy) in sums.iter_mut().zip(dy) {
-        let dy = T::partial(simd, &dy[at..at + len]);
-        for (sum, column) in sums.iter_mut().zip(&columns) {
-            *sum = T::fused(simd, dy, *column, *sum);
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = T::fused(simd, *dy, *x, *sum);
         }
     }
 }
