@@ -108,7 +108,12 @@ pub(crate) fn clamp<T: Scalar>(x: T, (low, high): (T, T)) -> T {
 /// The gradient that passes an activation whose result was `y`.
 #[inline(always)]
 pub(crate) fn pass<T: Scalar>(dy: T, y: T, (low, high): (T, T)) -> T {
-    if y <= low || y >= high { T::zero() } else { dy }
+    // Both comparisons always: a branch would keep the loop around it from becoming vectors.
+    if (y <= low) | (y >= high) {
+        T::zero()
+    } else {
+        dy
+    }
 }
 
 /// The rectifier, `max(x, 0)`, with the derivative 0 at 0 (candle's own has 1).

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::activation::{clamp, pass};
 use crate::simd::{Kernel, Scalar, dispatch};
 
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// `(n, c, plane)`.
 pub(super) struct Planes {
@@ -265,35 +265,45 @@ struct Reduce<'a, T> {
     totals: &'a mut (f64, f64),
 }
 
+/// As many elements of each as there are sums: loops of a fixed length become vectors.
+type Part<'a, T> = [&'a [T; LANES]; 3];
+
 impl<T: Scalar> Reduce<'_, T> {
+    /// Adds `g·x̂` and `g` lane by lane.
     #[inline(always)]
-    fn element<const FMA: bool>(&self, i: usize, sums: (T, T)) -> (T, T) {
-        let Saved { x, y, dy } = self.saved;
-        let g = pass(dy[i], y[i], self.bounds);
-        let hat = (x[i] - self.map.mean) * self.map.rstd;
-        (g.multiply_add::<FMA>(hat, sums.0), sums.1 + g)
+    fn add<const FMA: bool>(&self, [hats, sums]: &mut [[T; LANES]; 2], [x, y, dy]: Part<T>) {
+        for i in 0..LANES {
+            let g = pass(dy[i], y[i], self.bounds);
+            let hat = (x[i] - self.map.mean) * self.map.rstd;
+            hats[i] = g.multiply_add::<FMA>(hat, hats[i]);
+            sums[i] += g;
+        }
     }
 }
 
 impl<T: Scalar> Kernel for Reduce<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let n = self.saved.x.len();
-        assert!(self.saved.y.len() == n && self.saved.dy.len() == n);
-        let mut lanes = ([T::zero(); LANES], [T::zero(); LANES]);
-        for start in (0..n - n % LANES).step_by(LANES) {
-            for lane in 0..LANES {
-                let sums = (lanes.0[lane], lanes.1[lane]);
-                (lanes.0[lane], lanes.1[lane]) = self.element::<FMA>(start + lane, sums);
-            }
+        let mut sums = [[T::zero(); LANES]; 2];
+        let (x, rest_x) = self.saved.x.as_chunks::<LANES>();
+        let (y, rest_y) = self.saved.y.as_chunks::<LANES>();
+        let (dy, rest_dy) = self.saved.dy.as_chunks::<LANES>();
+        for ((x, y), dy) in x.iter().zip(y).zip(dy) {
+            self.add::<FMA>(&mut sums, [x, y, dy]);
         }
-        let rest = (n - n % LANES..n).fold((T::zero(), T::zero()), |sums, i| {
-            self.element::<FMA>(i, sums)
-        });
-        let total =
-            |lanes: &[T; LANES], rest: T| lanes.iter().map(|l| l.wide()).sum::<f64>() + rest.wide();
-        self.totals.0 += total(&lanes.0, rest.0);
-        self.totals.1 += total(&lanes.1, rest.1);
+        // No gradient behind the last element.
+        let mut rest = [
+            [self.map.mean; LANES],
+            [T::zero(); LANES],
+            [T::zero(); LANES],
+        ];
+        for (to, from) in rest.iter_mut().zip([rest_x, rest_y, rest_dy]) {
+            to[..from.len()].copy_from_slice(from);
+        }
+        self.add::<FMA>(&mut sums, rest.each_ref());
+        let total = |lanes: &[T; LANES]| lanes.iter().map(|l| l.wide()).sum::<f64>();
+        self.totals.0 += total(&sums[0]);
+        self.totals.1 += total(&sums[1]);
     }
 }
 

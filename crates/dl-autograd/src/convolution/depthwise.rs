@@ -12,6 +12,7 @@
 //! The columns between the end of an output row and the end of a phase's row are computed and
 //! thrown away, which costs the share of the padding.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::{Affine, start};
@@ -19,8 +20,8 @@ use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
 use crate::simd::{Kernel, Scalar, dispatch};
 
-/// Elements that one step of a loop holds in registers.
-const TILE: usize = 4 * LANES;
+/// Vectors of outputs that stay in registers.
+const TILE: usize = 8;
 
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
@@ -38,7 +39,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
             |(split, wide), (i, (y, x))| {
                 phases.split(g, x, split);
                 let channel = i % g.c_in;
-                dispatch(Correlate {
+                Arch::new().dispatch(Correlate {
                     out: wide,
                     from: split,
                     starts: &starts,
@@ -87,7 +88,7 @@ fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], bias: T, split: 
         };
         let starts: Vec<usize> = of_phase().map(|(_, t)| phases.reach - t.1).collect();
         let weights: Vec<T> = of_phase().map(|(i, _)| w[i]).collect();
-        dispatch(Correlate {
+        Arch::new().dispatch(Correlate {
             out,
             from: wide,
             starts: &starts,
@@ -137,31 +138,36 @@ struct Correlate<'a, T> {
 }
 
 impl<T: Scalar> Correlate<'_, T> {
-    /// `N` outputs from `first` on stay in registers over all taps.
+    /// `V` vectors of outputs from `first` on stay in registers over all taps.
     #[inline(always)]
-    fn tile<const N: usize, const FMA: bool>(&mut self, first: usize) {
-        let mut sums = [self.bias; N];
-        for (&start, &w) in self.starts.iter().zip(self.weights) {
-            let from = &self.from[start + first..][..N];
-            for lane in 0..N {
-                sums[lane] = from[lane].multiply_add::<FMA>(w, sums[lane]);
+    fn tile<S: Simd, const V: usize>(&mut self, simd: S, first: usize) {
+        let len = V * T::lanes::<S>();
+        let mut sums = [T::splat(simd, self.bias); V];
+        for (start, w) in self.starts.iter().zip(self.weights) {
+            let from = T::vectors::<S>(&self.from[start + first..][..len]);
+            let w = T::splat(simd, *w);
+            for v in 0..V {
+                sums[v] = T::fused(simd, w, from[v], sums[v]);
             }
         }
-        self.out[first..first + N].copy_from_slice(&sums);
+        T::vectors_mut::<S>(&mut self.out[first..][..len]).copy_from_slice(&sums);
     }
 }
 
-impl<T: Scalar> Kernel for Correlate<'_, T> {
+impl<T: Scalar> WithSimd for Correlate<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<const FMA: bool>(mut self) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = T::lanes::<S>();
         let mut first = 0;
-        while first + TILE <= self.out.len() {
-            self.tile::<TILE, FMA>(first);
-            first += TILE;
+        while first + TILE * lanes <= self.out.len() {
+            self.tile::<S, TILE>(simd, first);
+            first += TILE * lanes;
         }
-        while first + LANES <= self.out.len() {
-            self.tile::<LANES, FMA>(first);
-            first += LANES;
+        while first < self.out.len() {
+            self.tile::<S, 1>(simd, first);
+            first += lanes;
         }
     }
 }

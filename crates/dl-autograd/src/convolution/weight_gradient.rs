@@ -210,10 +210,8 @@ impl<T: Scalar> Rows<'_, T> {
         let (columns, pitch) = self.lines;
         let mut sums = [[T::splat(simd, T::zero()); V]; R];
         for line in lines.0..lines.1 {
-            let mut from = [[].as_slice(); R];
-            for (from, offset) in from.iter_mut().zip(&self.offsets[row..]) {
-                *from = &self.from[offset + line * pitch..][..columns];
-            }
+            let start = |r: usize| self.offsets[row + r] + line * pitch;
+            let from: [&[T]; R] = std::array::from_fn(|r| &self.from[start(r)..][..columns]);
             let dy = &self.dy[line * columns * self.width..][..columns * self.width];
             for (pixel, dy) in dy.chunks_exact(self.width).enumerate() {
                 let dy = T::vectors::<S>(&dy[o..][..V * T::lanes::<S>()]);
