@@ -13,7 +13,7 @@ use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
 
 use crate::host::{narrow_to, widen};
 use crate::many_inputs::{self, CustomOpN};
-use crate::no_grad::operand;
+use crate::no_grad::{no_grad, operand};
 
 thread_local! {
     static TAPES: RefCell<Vec<Vec<Node>>> = const { RefCell::new(Vec::new()) };
@@ -305,7 +305,7 @@ fn follow(mut nodes: Vec<Node>, loss: &Tensor, seed: Tensor) -> Result<GradStore
 fn add(old: Option<Tensor>, new: Tensor) -> Result<Tensor> {
     let new = new.detach();
     match old {
-        Some(old) => Ok((old + new)?.detach()),
+        Some(old) => Ok(no_grad(|| crate::add(&old, &new))?.detach()),
         None => Ok(new),
     }
 }

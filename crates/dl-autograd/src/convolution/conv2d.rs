@@ -39,8 +39,8 @@ impl Default for Conv2dConfig {
 /// yₙₒᵢⱼ = bₒ + Σ_c Σ_u Σ_v w_ocuv · xₙ,c,i·s+u·d−p,j·s+v·d−p          h' = ⌊(h + p − d(k−1) − 1)/s⌋ + 1
 /// ```
 ///
-/// Differs from PyTorch in that the four paddings may differ. On the CPU: matrix products over unfolded images, 1×1 without unfolding, and a direct kernel
-/// where every channel is its own group. An error if the shapes do not fit the configuration.
+/// Differs from PyTorch in that the four paddings may differ. On the CPU nothing is unfolded: the
+/// kernels are direct, forward and both backwards. An error if the shapes do not fit the configuration.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
