@@ -47,6 +47,10 @@
 //! | feature | what it turns on |
 //! |---|---|
 //! | `cuda`, `cudnn`, `metal`, `accelerate`, `mkl`, `nccl` | candle's feature of that name |
+//!
+//! The kernels are compiled for several instruction sets, of which the widest that the CPU has is taken.
+//! The environment variable `DL_SIMD` asks for another, so that two machines give the same bits or a test
+//! sees them all: `scalar`, or `avx2` on x86-64.
 
 mod activation;
 mod alibi;

@@ -1,5 +1,7 @@
 //! Loops compiled for several instruction sets, one of which is picked at run time.
 
+use std::sync::LazyLock;
+
 use candle_core::WithDType;
 use num_traits::Float;
 use pulp::{Arch, Simd, WithSimd};
@@ -129,7 +131,26 @@ impl<K: Kernel> WithSimd for Dispatched<K> {
 
 /// Runs a kernel with the widest instruction set of this CPU.
 pub(crate) fn dispatch(kernel: impl Kernel) {
-    Arch::new().dispatch(Dispatched(kernel));
+    run(Dispatched(kernel));
+}
+
+/// Runs a kernel with the instruction set of [`arch`].
+pub(crate) fn run<K: WithSimd>(kernel: K) -> K::Output {
+    static ARCH: LazyLock<Arch> = LazyLock::new(arch);
+    ARCH.dispatch(kernel)
+}
+
+/// The widest instruction set of this CPU, or the one that the environment variable `DL_SIMD` names.
+/// One that the CPU lacks, or another name, is passed over.
+fn arch() -> Arch {
+    let named = std::env::var("DL_SIMD").ok();
+    let named = named.and_then(|name| match name.as_str() {
+        "scalar" => Some(Arch::Scalar),
+        #[cfg(target_arch = "x86_64")]
+        "avx2" => pulp::x86::V3::try_new().map(Arch::V3),
+        _ => None,
+    });
+    named.unwrap_or_default()
 }
 
 /// Independent sums of a row, for one vector register or two.

@@ -12,13 +12,13 @@
 //! The columns between the end of an output row and the end of a phase's row are computed and
 //! thrown away, which costs the share of the padding.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::{Affine, start};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
-use crate::simd::{Kernel, Scalar, dispatch};
+use crate::simd::{self, Kernel, Scalar, dispatch};
 
 /// Vectors of outputs that stay in registers.
 const TILE: usize = 8;
@@ -39,7 +39,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
             |(split, wide), (i, (y, x))| {
                 phases.split(g, x, split);
                 let channel = i % g.c_in;
-                Arch::new().dispatch(Correlate {
+                simd::run(Correlate {
                     out: wide,
                     from: split,
                     starts: &starts,
@@ -88,7 +88,7 @@ fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], bias: T, split: 
         };
         let starts: Vec<usize> = of_phase().map(|(_, t)| phases.reach - t.1).collect();
         let weights: Vec<T> = of_phase().map(|(i, _)| w[i]).collect();
-        Arch::new().dispatch(Correlate {
+        simd::run(Correlate {
             out,
             from: wide,
             starts: &starts,

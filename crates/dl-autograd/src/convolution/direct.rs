@@ -11,13 +11,13 @@
 //! runs in one order whatever the number of threads. The columns between the end of an output row and
 //! the end of a phase's row are computed and thrown away, which costs the share of the padding.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::{Affine, start};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases, spread};
-use crate::simd::Scalar;
+use crate::simd::{self, Scalar};
 
 /// Output channels whose weights lie together.
 const PANEL: usize = 4;
@@ -337,7 +337,7 @@ impl Product {
             while at < end {
                 let len = (end - at).next_multiple_of(LANES).min(BLOCK);
                 for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
-                    Arch::new().dispatch(Sums {
+                    simd::run(Sums {
                         out: &mut sums,
                         len,
                         from: &from[start + (at - start) / PIXELS * pitch..],

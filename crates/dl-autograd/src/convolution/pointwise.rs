@@ -9,11 +9,11 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use crate::simd::Scalar;
+use crate::simd::{self, Scalar};
 
 /// Pixels after which the sums of a tile are folded: what they read stays near.
 const BLOCK: usize = 1024;
@@ -39,7 +39,7 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
                     c_in,
                     batch: g.batch,
                 };
-                Arch::new().dispatch(dots);
+                simd::run(dots);
             });
         });
     dw

@@ -8,13 +8,13 @@
 //! over once for that. Each task has its own rows `(c, t)` and sums over the images in order: the
 //! number of threads changes no bit.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
 use super::pointwise;
-use crate::simd::Scalar;
+use crate::simd::{self, Scalar};
 
 /// Rows `(c, t)` of a tile.
 const ROWS: usize = 8;
@@ -124,7 +124,7 @@ impl Sizes {
                 phases.split(g, plane, split);
             }
             let size = g.pixels_out() * self.width;
-            Arch::new().dispatch(Rows {
+            simd::run(Rows {
                 sums,
                 from: &from,
                 offsets: &offsets,

@@ -1,8 +1,8 @@
 //! A matrix that is multiplied from the left at every time step.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-use crate::simd::Scalar;
+use crate::simd::{self, Scalar};
 
 /// Columns of a panel: two vectors of 16 numbers.
 const COLUMNS: usize = 32;
@@ -43,7 +43,7 @@ impl<T: Scalar> Packed<T> {
     /// `out ← out + a·B` with `out` row after row. Each number is one sum in the order of `k`, whatever
     /// the number of rows.
     pub(super) fn add_product(&self, out: &mut [T], a: Rows<T>) {
-        Arch::new().dispatch(Product { b: self, out, a });
+        simd::run(Product { b: self, out, a });
     }
 }
 
