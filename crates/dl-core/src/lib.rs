@@ -11,6 +11,7 @@
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | perceptron, LeNet, ResNet, VGG, MobileNetV2, EfficientNet-Lite, BERT, GPT-2, finding a model by name | [`models`] |
 //! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
+//! | the threads that compute | [`threads`] |
 //! | the loop, evaluation, callbacks, gradients by name | [`train`] |
 //! | curves, confusion matrices, range tests and paths of optimizers as SVG | [`plot`] |
 //!
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod models;
 pub mod plot;
 pub mod summary;
+pub mod threads;
 pub mod train;
 
 mod dotted;
