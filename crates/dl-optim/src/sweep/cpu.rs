@@ -213,16 +213,16 @@ fn is_touched<F: Element>(row: &[F]) -> bool {
 
 /// A kernel behind the intake. Held by value, so that the compiler sees that no store changes it.
 #[derive(Clone, Copy)]
-struct Taken<F, K> {
+pub(super) struct Taken<F, K> {
     scale: F,
     limit: F,
     lowest: F,
-    kernel: K,
+    pub(super) kernel: K,
 }
 
 impl<F: Element, K> Taken<F, K> {
     #[inline(always)]
-    fn new(intake: Intake, kernel: K) -> Self {
+    pub(super) fn new(intake: Intake, kernel: K) -> Self {
         let (scale, limit) = (F::round(intake.scale), F::round(intake.limit));
         Self {
             scale,
@@ -231,15 +231,19 @@ impl<F: Element, K> Taken<F, K> {
             kernel,
         }
     }
+
+    // Not `clamp`: a NaN has to come through.
+    #[inline(always)]
+    pub(super) fn gradient(&self, g: F) -> F {
+        let g = g * self.scale;
+        let g = if g > self.limit { self.limit } else { g };
+        if g < self.lowest { self.lowest } else { g }
+    }
 }
 
 impl<F: Element, const N: usize, K: Kernel<N>> Formula<F, N> for Taken<F, K> {
-    // Not `clamp`: a NaN has to come through.
     #[inline(always)]
     fn apply(&self, theta: F, g: F, slots: [F; N]) -> (F, [F; N]) {
-        let g = g * self.scale;
-        let g = if g > self.limit { self.limit } else { g };
-        let g = if g < self.lowest { self.lowest } else { g };
-        self.kernel.apply(theta, g, slots)
+        self.kernel.apply(theta, self.gradient(g), slots)
     }
 }
