@@ -6,7 +6,9 @@
 //! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
 //! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], Keras's [`Momentum`];
 //! [`Lion`] and [`SignSgd`] with their papers'; without a schedule: [`SgdScheduleFree`],
-//! [`AdamWScheduleFree`]; [`Came`], [`Sophia`].
+//! [`AdamWScheduleFree`]; [`Came`], [`Sophia`]; for large batches [`Lamb`], [`Lars`], [`NovoGrad`];
+//! Adam's kin [`AdaBelief`], [`Adan`], [`AdEmaMix`], [`Yogi`]; by dual averaging [`MadGrad`], [`Ftrl`].
+//! [`Cautious`] wraps those with a momentum.
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
 //! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
 //! own.
@@ -46,6 +48,7 @@ mod accumulator;
 mod candle_optimizer;
 mod centralize;
 mod clip;
+mod descent;
 mod ema;
 mod error;
 mod group;
@@ -73,6 +76,7 @@ mod update;
 pub use accumulator::Accumulator;
 pub use centralize::centralize_gradients;
 pub use clip::{Clip, clip_grad_norm, clip_grad_value, clip_grads, global_norm};
+pub use descent::{Decay, Descent};
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use group::{Group, Settings};
@@ -87,11 +91,12 @@ pub use norm::NormType;
 pub use optimizer::Optimizer;
 pub use real::Real;
 pub use rule::{Basics, Options, Rule, Slot};
+pub use rules::{AdEmaMix, AdaBelief, Adan, Ftrl, Lamb, Lars, MadGrad, NovoGrad, Yogi};
 pub use rules::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
     RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
-pub use rules::{AdamWScheduleFree, Came, SgdScheduleFree, Sophia};
+pub use rules::{AdamWScheduleFree, Came, Cautious, SgdScheduleFree, Sophia};
 pub use sam::Sam;
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,
@@ -102,5 +107,5 @@ pub use schedule::{
 };
 pub use state::{GroupHeader, OptimizerState, StateHeader};
 pub use swa::Swa;
-pub use sweep::{Kernel, Lanes, Sweep};
+pub use sweep::{Gauge, Kernel, Lanes, Sweep};
 pub use update::{Path, Update};

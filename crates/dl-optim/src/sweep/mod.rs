@@ -7,6 +7,7 @@
 mod cpu;
 mod element;
 mod source;
+mod sums;
 
 use std::cell::Cell;
 
@@ -16,6 +17,8 @@ pub(crate) use cpu::split;
 pub use cpu::{Lanes, Sweep};
 pub(crate) use element::Element;
 pub(crate) use source::{BLOCK, Source};
+pub use sums::Gauge;
+pub(crate) use sums::{composed_square_sums, square_sums};
 
 use crate::real::Composed;
 use crate::{Path, Real};
