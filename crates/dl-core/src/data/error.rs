@@ -197,6 +197,16 @@ pub enum DataError {
         /// Shape of this item.
         came: Vec<usize>,
     },
+    /// A token or a character is not in the vocabulary.
+    #[error("{token} at {at} is none of the {known} of the vocabulary")]
+    UnknownToken {
+        /// The token or character.
+        token: String,
+        /// Its place, from 0.
+        at: usize,
+        /// How many the vocabulary has.
+        known: usize,
+    },
     /// There is nothing to work on.
     #[error("{what} is empty")]
     Empty {

@@ -1,5 +1,14 @@
 //! From files to batches: data sets, splits, transforms and the loader.
 //!
+//! | source | what |
+//! |---|---|
+//! | images | [`ImageFolder`], [`IdxImages`] (MNIST), [`SampleDataset`] |
+//! | text | [`TokenWindows`], [`CharVocabulary`] |
+//! | memory | [`TensorDataset`] |
+//! | made up | [`Spirals`], [`Blobs`], [`Moons`], [`Circles`], [`CopyTask`], [`LinearRegression`], [`SineRegression`] |
+//!
+//! A source of one's own is a [`Dataset`].
+//!
 //! ```no_run
 //! use dl_core::data::*;
 //! let train = ImageFolder::open("pets/train")?;
@@ -29,13 +38,16 @@ mod image_folder;
 mod k_fold;
 mod loader;
 mod map;
+mod option;
 mod plan;
 mod position;
 mod sample;
 mod sampler;
 mod split;
 mod subset;
+mod synthetic;
 mod tensor_dataset;
+mod tokens;
 mod transform;
 mod workers;
 
@@ -57,8 +69,10 @@ pub use sample::{Sample, SampleDataset};
 pub use sampler::{BatchSampler, ClassBalancedSampler, LengthBuckets, Sampler, WeightedSampler};
 pub use split::{HoldOut, first_per_class, hold_out, stratified_hold_out};
 pub use subset::Subset;
+pub use synthetic::{Blobs, Circles, CopyTask, LinearRegression, Moons, SineRegression, Spirals};
 pub use tensor_dataset::TensorDataset;
+pub use tokens::{CharVocabulary, PadTokens, Padded, TokenWindows};
 pub use transform::{
-    CenterCrop, Compose, Draw, Grayscale, Normalize, RandomCrop, RandomHorizontalFlip,
-    RandomResizedCrop, Resize, ToRgb, Transform,
+    CenterCrop, ColorJitter, Compose, Cutmix, Draw, Grayscale, Mixup, Normalize, RandomCrop,
+    RandomErasing, RandomHorizontalFlip, RandomResizedCrop, Resize, ToRgb, Transform,
 };
