@@ -2,8 +2,9 @@
 //!
 //! | source | what |
 //! |---|---|
-//! | images | [`ImageFolder`], [`IdxImages`] (MNIST), [`SampleDataset`] |
-//! | text | [`TokenWindows`], [`CharVocabulary`] |
+//! | images | [`ImageFolder`], [`IdxImages`] (MNIST), [`Cifar`], [`SampleDataset`] |
+//! | tables | [`Table`] (CSV, TSV), also by classes or targets |
+//! | text | [`TextLines`], [`JsonLines`], [`TokenWindows`], [`CharVocabulary`] |
 //! | memory | [`TensorDataset`] |
 //! | made up | [`Spirals`], [`Blobs`], [`Moons`], [`Circles`], [`CopyTask`], [`LinearRegression`], [`SineRegression`] |
 //!
@@ -26,6 +27,7 @@
 
 mod assembly;
 mod batches;
+mod cifar;
 mod collate;
 mod concat;
 mod dataset;
@@ -39,6 +41,7 @@ mod k_fold;
 mod loader;
 mod map;
 mod option;
+mod plain_or_gzip;
 mod plan;
 mod position;
 mod sample;
@@ -46,13 +49,16 @@ mod sampler;
 mod split;
 mod subset;
 mod synthetic;
+mod tables;
 mod tensor_dataset;
+mod text;
 mod tokens;
 mod transform;
 mod workers;
 
 pub use self::image::Image;
 pub use batches::Batches;
+pub use cifar::{Cifar, CifarLabels, CifarPart};
 pub use collate::{Collate, StackImages, StackTensors};
 pub use concat::Concat;
 pub use dataset::{Dataset, Labelled};
@@ -70,7 +76,9 @@ pub use sampler::{BatchSampler, ClassBalancedSampler, LengthBuckets, Sampler, We
 pub use split::{HoldOut, first_per_class, hold_out, stratified_hold_out};
 pub use subset::Subset;
 pub use synthetic::{Blobs, Circles, CopyTask, LinearRegression, Moons, SineRegression, Spirals};
+pub use tables::{ClassLabels, Row, Table, TableClassification, TableFormat, TableRegression};
 pub use tensor_dataset::TensorDataset;
+pub use text::{JsonLines, JsonRecord, TextLines};
 pub use tokens::{CharVocabulary, PadTokens, Padded, TokenWindows};
 pub use transform::{
     CenterCrop, ColorJitter, Compose, Cutmix, Draw, Grayscale, Mixup, Normalize, RandomCrop,
