@@ -7,8 +7,9 @@
 //! | text | [`TextLines`], [`JsonLines`], [`TokenWindows`], [`CharVocabulary`] |
 //! | memory | [`TensorDataset`] |
 //! | made up | [`Spirals`], [`Blobs`], [`Moons`], [`Circles`], [`CopyTask`], [`LinearRegression`], [`SineRegression`] |
+//! | streams | [`TextStream`], [`JsonStream`], [`TableStream`], [`IterStream`], by a [`StreamLoader`] |
 //!
-//! A source of one's own is a [`Dataset`].
+//! A source of one's own is a [`Dataset`] or, where there is no index, an [`IterableDataset`].
 //!
 //! ```no_run
 //! use dl_core::data::*;
@@ -47,6 +48,7 @@ mod position;
 mod sample;
 mod sampler;
 mod split;
+mod stream;
 mod subset;
 mod synthetic;
 mod tables;
@@ -74,6 +76,10 @@ pub use position::Position;
 pub use sample::{Sample, SampleDataset};
 pub use sampler::{BatchSampler, ClassBalancedSampler, LengthBuckets, Sampler, WeightedSampler};
 pub use split::{HoldOut, first_per_class, hold_out, stratified_hold_out};
+pub use stream::{
+    IterStream, IterableDataset, JsonStream, Records, StreamLoader, StreamMap, TableStream,
+    TextRecord, TextStream,
+};
 pub use subset::Subset;
 pub use synthetic::{Blobs, Circles, CopyTask, LinearRegression, Moons, SineRegression, Spirals};
 pub use tables::{ClassLabels, Row, Table, TableClassification, TableFormat, TableRegression};

@@ -16,3 +16,5 @@ pub use format::TableFormat;
 pub use regression::TableRegression;
 pub use row::Row;
 pub use table::Table;
+
+pub(super) use rows::Rows;

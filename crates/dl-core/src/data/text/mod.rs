@@ -14,4 +14,4 @@ pub use json_lines::JsonLines;
 pub use json_record::JsonRecord;
 pub use text_lines::TextLines;
 
-pub(super) use line::Line;
+pub(super) use line::{Line, without_end};
