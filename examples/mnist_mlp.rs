@@ -6,7 +6,7 @@
 //! ```
 //!
 //! With `--output-dir RUN` a checkpoint is written every epoch, and at Ctrl-C; the same command goes on
-//! from it, to the same bits as if it had not stopped.
+//! from it, to the same bits as if it had not stopped. `--dashboard` shows it on the whole terminal.
 //!
 //! Adam, batches of 32, 10 epochs. The network ends in logits: the softmax is part of the loss, and
 //! one in front of it is refused. Prints a line an epoch; on MNIST the last one shows 97 % or more.
@@ -20,8 +20,8 @@ use dl_core::allocator::{MiMalloc, keep_freed_memory};
 use dl_core::data::{DataLoader, IdxImages, MnistPart, Normalize, StackImages};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
-    Callback, CheckpointOptions, Epoch, Flow, Plan, Progress, Resume, StopOnSignal, TrainError,
-    Trainer, TrainerConfig,
+    Callback, CheckpointOptions, Dashboard, Epoch, Flow, Plan, Progress, Resume, StopOnSignal,
+    TrainError, Trainer, TrainerConfig,
 };
 use dl_optim::{Adam, Optimizer};
 
@@ -46,6 +46,9 @@ struct Args {
     /// Folder for checkpoints; those that are there already are gone on from.
     #[arg(long)]
     output_dir: Option<PathBuf>,
+    /// Show the run on the whole terminal: curves, rates, keys to stop with.
+    #[arg(long)]
+    dashboard: bool,
     /// Seed of initialisation and order.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -86,9 +89,13 @@ fn main() -> Result<()> {
         seed: args.seed,
         ..Default::default()
     };
-    let mut trainer = Trainer::new(&model, optimizer, config)
-        .callback(Progress::new("mnist_mlp"))
-        .callback(PrintEpochs);
+    let trainer = Trainer::new(&model, optimizer, config);
+    let mut trainer = match args.dashboard {
+        true => trainer.callback(Dashboard::new("mnist_mlp")?),
+        false => trainer
+            .callback(Progress::new("mnist_mlp"))
+            .callback(PrintEpochs),
+    };
     if let Some(folder) = &args.output_dir {
         let options = CheckpointOptions {
             resume: Resume::IfAny,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::plot::PlotError;
 
 /// Why a training run or an evaluation could not go on.
 ///
@@ -50,6 +51,9 @@ pub enum TrainError {
     /// A checkpoint could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A picture of a report could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// A callback asked for an end at once, usually because of a signal.
     #[error("interrupted after step {step}{}", saved(checkpoint))]
     Interrupted {
@@ -97,9 +101,21 @@ pub enum TrainError {
         /// The name.
         name: String,
     },
+    /// Two data sets of an evaluation have the same name.
+    #[error("two data sets are called `{name}`")]
+    DuplicateSet {
+        /// The name.
+        name: String,
+    },
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {reason}")]
     Signal {
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The terminal cannot be drawn on.
+    #[error("cannot draw on the terminal: {reason}")]
+    Terminal {
         /// What the system said.
         reason: std::io::Error,
     },

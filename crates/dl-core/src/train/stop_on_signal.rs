@@ -18,7 +18,7 @@ use super::{Callback, Flow, Step, TrainError};
 /// # drop(stop);
 /// # Ok::<(), dl_core::train::TrainError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StopOnSignal {
     signalled: Arc<AtomicBool>,
 }
@@ -35,11 +35,16 @@ impl StopOnSignal {
         }
         Ok(Self { signalled })
     }
+
+    /// Whether a signal has come.
+    pub(super) fn signalled(&self) -> bool {
+        self.signalled.load(Ordering::Relaxed)
+    }
 }
 
 impl Callback for StopOnSignal {
     fn on_step_end(&mut self, _: &Step) -> Result<Flow, TrainError> {
-        Ok(match self.signalled.load(Ordering::Relaxed) {
+        Ok(match self.signalled() {
             true => Flow::Interrupt,
             false => Flow::Continue,
         })

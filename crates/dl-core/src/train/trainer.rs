@@ -217,9 +217,12 @@ impl<'a, S> Trainer<'a, S> {
             total_steps,
             state: State::default(),
         };
-        run.begin()?;
-        run.all_epochs()?;
-        run.end()
+        let ended = run.all();
+        if let Err(error) = &ended {
+            let callbacks = run.trainer.callbacks.iter_mut();
+            callbacks.for_each(|callback| callback.on_error(error));
+        }
+        ended
     }
 
     fn open_checkpoints(&self) -> Result<Option<Writer>, TrainError> {
@@ -248,6 +251,12 @@ struct Run<'t, 'a, S, B> {
 }
 
 impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
+    fn all(&mut self) -> Result<History, TrainError> {
+        self.begin()?;
+        self.all_epochs()?;
+        self.end()
+    }
+
     fn begin(&mut self) -> Result<(), TrainError> {
         self.state.position.epoch = self.trainer.config.first_epoch as u64;
         let resumed = self.resume()?;
@@ -458,11 +467,11 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<History, TrainError> {
+    fn end(&mut self) -> Result<History, TrainError> {
         self.finish_writing()?;
         let mut callbacks = self.trainer.callbacks.iter_mut();
         callbacks.try_for_each(|callback| callback.on_train_end())?;
-        Ok(self.state.history)
+        Ok(std::mem::take(&mut self.state.history))
     }
 
     fn evaluate(&mut self) -> Result<Flow, TrainError> {
