@@ -1,5 +1,7 @@
 //! The training loop, evaluation and what listens to them.
 
+mod averages;
+mod batch_size;
 mod batch_source;
 mod callback;
 mod config;
@@ -7,9 +9,13 @@ mod csv_log;
 mod early_stopping;
 mod error;
 mod evaluate;
+mod evaluator;
 mod flow_report;
 mod freezing;
 mod metrics_log;
+mod mixed_precision;
+mod objective;
+mod predictions;
 mod progress;
 mod reduce_lr_on_plateau;
 mod resident_memory;
@@ -21,6 +27,8 @@ mod train_step;
 mod trainer;
 mod update_batch_norm;
 
+pub use averages::SwaOptions;
+pub use batch_size::{BatchSizeEnd, BatchSizeFinder, BatchSizeTrial, FoundBatchSize};
 pub use batch_source::{BatchSource, BatchStream};
 pub use callback::{Callback, Epoch, Evaluated, Flow, Gradients, Plan, Step};
 pub use config::{CheckpointOptions, Every, Resume, TrainerConfig};
@@ -28,13 +36,16 @@ pub use csv_log::CsvLog;
 pub use early_stopping::EarlyStopping;
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
+pub use evaluator::{Evaluator, TestResult};
 pub use flow_report::{FlowReport, GradientFlow, flow_report};
 pub use freezing::Freezing;
 pub use metrics_log::MetricsLog;
+pub use mixed_precision::MixedPrecision;
+pub use objective::Metric;
 pub use progress::Progress;
 pub use reduce_lr_on_plateau::ReduceLrOnPlateau;
 pub use stop_on_signal::StopOnSignal;
-pub use supervised::{Metric, Supervised};
+pub use supervised::Supervised;
 pub use tensorboard::{EventFile, Histogram, TensorBoard};
 pub use train_step::{StepReport, TrainStep, Window};
 pub use trainer::{Batch, History, Loss, Trainer};
