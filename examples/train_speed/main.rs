@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example train_speed -- mlp resnet20        these workloads
 //! cargo run --release --example train_speed                        all of them
+//! cargo run --release --example train_speed -- --trainer           what the trainer adds to a step
 //! ```
 //!
 //! Prints one line of JSON for each: the median over the steps after the warm-up, the arithmetic of the
@@ -10,6 +11,7 @@
 //! far, which is the workload's own when it is the only one. The loss falls because every step sees the
 //! same batch. `benches/peers/compare.sh` sets this beside PyTorch.
 
+mod trainer_cost;
 mod workload;
 
 use dl_core::allocator::{MiMalloc, keep_freed_memory};
@@ -29,6 +31,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 struct Args {
     /// Names of workloads; all by default.
     workloads: Vec<String>,
+    /// The perceptron in a loop of its own and by the trainer, by turns, instead of workloads.
+    #[arg(long)]
+    trainer: bool,
     /// Threads to compute with.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -42,6 +47,10 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
     pool.build_global().context("no threads to compute with")?;
+    if args.trainer {
+        println!("{}", trainer_cost::measured(args.seconds)?);
+        return Ok(());
+    }
     let names = match args.workloads.is_empty() {
         true => WORKLOADS.map(|(name, _)| name.to_string()).to_vec(),
         false => args.workloads.clone(),
