@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use dl_core::Params;
 use dl_core::allocator::{MiMalloc, keep_freed_memory};
+use dl_core::checkpoint::{Goal, Keep};
 use dl_core::data::{DataLoader, IdxImages, MnistPart, Normalize, StackImages};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
@@ -43,9 +44,12 @@ struct Args {
     /// Adam's learning rate.
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
-    /// Folder for checkpoints; those that are there already are gone on from.
+    /// Folder for checkpoints: the newest two and the best.
     #[arg(long)]
     output_dir: Option<PathBuf>,
+    /// The checkpoint to go on from: never, if_any, latest, best, or a path.
+    #[arg(long, default_value = "if_any")]
+    resume: Resume,
     /// Show the run on the whole terminal: curves, rates, keys to stop with.
     #[arg(long)]
     dashboard: bool,
@@ -98,7 +102,11 @@ fn main() -> Result<()> {
     };
     if let Some(folder) = &args.output_dir {
         let options = CheckpointOptions {
-            resume: Resume::IfAny,
+            keep: Keep {
+                best: Some(("eval_accuracy".to_string(), Goal::Maximize)),
+                ..Default::default()
+            },
+            resume: args.resume.clone(),
             ..CheckpointOptions::new(folder)
         };
         trainer = trainer
@@ -106,10 +114,9 @@ fn main() -> Result<()> {
             .checkpoints(&params, options);
     }
     match trainer.fit(&train, &test) {
-        // As a shell reports Ctrl-C.
         Err(stopped @ TrainError::Interrupted { .. }) => {
             eprintln!("{stopped}");
-            std::process::exit(130)
+            std::process::exit(stopped.exit_code().into())
         }
         done => Ok(done.map(drop)?),
     }

@@ -36,6 +36,7 @@
 //! | writing and adding at indices | [`scatter`], [`scatter_add`] |
 //! | extrema, running sums, powers | [`max`], [`min`], [`amax`], [`amin`], [`cumsum`], [`pow`], [`powf`] |
 //! | residual sums, the sum of a loss | [`add`], [`sum`] |
+//! | products in half precision, weights in f32 | [`Autocast`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
 //! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`mul`], [`scale`] |
 //! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
@@ -55,6 +56,7 @@
 mod activation;
 mod alibi;
 mod attention;
+mod autocast;
 mod batch_norm;
 mod batched;
 mod cat;
@@ -109,6 +111,7 @@ mod weight_norm;
 pub use activation::{Activation, relu, relu6};
 pub use alibi::{alibi_bias, alibi_slopes};
 pub use attention::{AttentionOptions, Causal, scaled_dot_product_attention};
+pub use autocast::Autocast;
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
 pub use cat::cat;

@@ -5,6 +5,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::activation::{Activation, GRAIN, clamp};
+use crate::autocast;
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::{Kernel, Scalar, dispatch};
@@ -52,6 +53,11 @@ pub fn linear_with(
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
+    if let Some(scope) = autocast::lowering() {
+        let bias = bias.map(|bias| scope.lower(bias)).transpose()?;
+        let (low, weight) = (scope.lower(x)?, scope.lower(weight)?);
+        return scope.raise(linear_with(&low, &weight, bias.as_ref(), activation)?, x);
+    }
     let op = Linear::new(x, weight, bias, activation)?;
     if !has_kernel(x) {
         return activation.forward(&composed(x, weight, bias)?);

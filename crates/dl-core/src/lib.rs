@@ -4,15 +4,15 @@
 //! |---|---|
 //! | named, seeded, freezable parameters behind a candle `VarBuilder` | [`Params`] |
 //! | initialisations by name pattern | [`init`] |
-//! | dense, convolution, recurrent, norms, pools, attention, dropouts, squeeze-and-excitation, patches, containers | [`layers`] |
+//! | dense, convolution, recurrent, norms, pools, attention, dropouts, squeeze-and-excitation, patches, containers, layers computed again in backward | [`layers`] |
 //! | the state of a run on disk | [`checkpoint`] |
-//! | losses and reductions | [`losses`] |
+//! | losses, several with weights, reductions | [`losses`] |
 //! | data sets and streams, transforms, mixup, the loaders | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | perceptron, LeNet, ResNet, VGG, MobileNetV2, EfficientNet-Lite, BERT, GPT-2, finding a model by name | [`models`] |
 //! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
 //! | the threads that compute | [`threads`] |
-//! | the loop, evaluation, predictions, callbacks, reports, gradients by name | [`train`] |
+//! | the loop, mixed precision, averaged weights, batch sizes, evaluation, predictions, callbacks, reports, gradients by name | [`train`] |
 //! | curves, confusion matrices, range tests and paths of optimizers as SVG and PNG | [`plot`] |
 //!
 //! A model of one's own is a struct of [`layers`], or layers chained by [`layers::sequential`], listed

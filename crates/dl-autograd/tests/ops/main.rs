@@ -5,6 +5,7 @@
 
 mod activations;
 mod attention;
+mod autocast;
 mod basics;
 mod case;
 mod convolution;

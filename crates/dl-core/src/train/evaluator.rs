@@ -10,7 +10,7 @@ use super::batch_source::BatchSource;
 use super::evaluate::{Answer, Counts};
 use super::prediction::predictions;
 use super::trainer::Loss;
-use super::{Batch, BatchStream, Evaluation, Prediction, TrainError};
+use super::{Batch, BatchStream, Evaluation, MixedPrecision, Prediction, TrainError};
 use crate::data::Position;
 use crate::losses::{Reduction, cross_entropy};
 use crate::text_table::TextTable;
@@ -42,6 +42,7 @@ use crate::text_table::TextTable;
 pub struct Evaluator<'a> {
     model: &'a dyn ModuleT,
     device: Device,
+    mixed_precision: MixedPrecision,
     loss: Box<Loss<'a>>,
 }
 
@@ -51,6 +52,7 @@ impl<'a> Evaluator<'a> {
         Self {
             model,
             device: Device::Cpu,
+            mixed_precision: MixedPrecision::No,
             loss: Box::new(|z, y| cross_entropy(z, y, &Default::default(), Reduction::None)),
         }
     }
@@ -58,6 +60,12 @@ impl<'a> Evaluator<'a> {
     /// The device that batches are moved to: the model's. Default the CPU.
     pub fn device(mut self, device: &Device) -> Self {
         self.device = device.clone();
+        self
+    }
+
+    /// The precision of the model's products. Default that of the weights.
+    pub fn mixed_precision(mut self, precision: MixedPrecision) -> Self {
+        self.mixed_precision = precision;
         self
     }
 
@@ -111,6 +119,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn answer(&self, batch: &Batch) -> CandleResult<Answer> {
+        let _products = self.mixed_precision.scope()?;
         Answer::of(self.model, batch, &self.loss, &self.device)
     }
 }

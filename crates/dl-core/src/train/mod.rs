@@ -1,5 +1,7 @@
 //! The training loop, evaluation and what listens to them.
 
+mod averages;
+mod batch_size;
 mod batch_source;
 mod callback;
 mod config;
@@ -15,6 +17,8 @@ mod flow_report;
 mod freezing;
 mod html_report;
 mod metrics_log;
+mod mixed_precision;
+mod objective;
 mod prediction;
 mod prediction_file;
 mod progress;
@@ -30,6 +34,8 @@ mod trainer;
 mod update_batch_norm;
 mod worst;
 
+pub use averages::SwaOptions;
+pub use batch_size::{BatchSizeEnd, BatchSizeFinder, BatchSizeTrial, FoundBatchSize};
 pub use batch_source::{BatchSource, BatchStream};
 pub use callback::{Callback, Epoch, Evaluated, Flow, Gradients, Plan, Step};
 pub use config::{CheckpointOptions, Every, Resume, TrainerConfig};
@@ -44,12 +50,14 @@ pub use flow_report::{FlowReport, GradientFlow, flow_report};
 pub use freezing::Freezing;
 pub use html_report::{HtmlReport, Shown};
 pub use metrics_log::MetricsLog;
+pub use mixed_precision::MixedPrecision;
+pub use objective::Metric;
 pub use prediction::Prediction;
 pub use prediction_file::PredictionFile;
 pub use progress::Progress;
 pub use reduce_lr_on_plateau::ReduceLrOnPlateau;
 pub use stop_on_signal::StopOnSignal;
-pub use supervised::{Metric, Supervised};
+pub use supervised::Supervised;
 pub use tensorboard::{EventFile, Histogram, TensorBoard};
 pub use train_step::{StepReport, TrainStep, Window};
 pub use trainer::{Batch, History, Loss, Trainer};

@@ -9,8 +9,8 @@ use signal_hook::flag;
 use super::{Callback, Flow, Step, TrainError};
 
 /// At the first Ctrl-C or SIGTERM the step is finished, a checkpoint written (if the run has them)
-/// and the run ends with [`TrainError::Interrupted`]; a second one ends the process at once, with
-/// the exit code 130.
+/// and the run ends with [`TrainError::Interrupted`], for which [`TrainError::exit_code`] is 130; a
+/// second one ends the process at once, with the same code.
 ///
 /// ```
 /// use dl_core::train::StopOnSignal;
