@@ -48,7 +48,8 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     one_float_type("matmul", ("a", a), &[("b", b)])?;
     let batch = batch_shape(a, b)?;
     if !has_kernel(a) {
-        return a.broadcast_matmul(b);
+        // candle's own refuses most strides.
+        return a.contiguous()?.broadcast_matmul(&b.contiguous()?);
     }
     if b.rank() == 2 && a.rank() > 2 {
         let mut shape = a.dims().to_vec();
