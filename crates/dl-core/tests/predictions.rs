@@ -130,8 +130,8 @@ impl dl_core::train::BatchStream<(Tensor, Tensor)> for Three {
 }
 
 impl BatchSource<(Tensor, Tensor)> for Anonymous {
-    fn len(&self) -> usize {
-        3
+    fn len(&self) -> Option<usize> {
+        Some(3)
     }
 
     fn batches(
