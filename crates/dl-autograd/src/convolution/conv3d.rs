@@ -61,8 +61,8 @@ impl Conv3dConfig {
 /// y[i] = b + Σ_u conv2d(x[i·s + u·d − p], w[u])          over the slices of depth
 /// ```
 ///
-/// Each slice of the kernel is one [`conv2d`] of all slices that it meets, so memory holds the
-/// volume once more for it. An error if the shapes do not fit the configuration.
+/// Each slice of the kernel is one [`conv2d`](crate::conv2d) of all slices that it meets, so memory
+/// holds the volume once more for it. An error if the shapes do not fit the configuration.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
