@@ -6,7 +6,9 @@
 //! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
 //! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], Keras's [`Momentum`];
 //! [`Lion`] and [`SignSgd`] with their papers'; without a schedule: [`SgdScheduleFree`],
-//! [`AdamWScheduleFree`]; [`Came`], [`Sophia`].
+//! [`AdamWScheduleFree`]; without a rate: [`Prodigy`], [`DAdaptAdam`], [`DAdaptSgd`]; with a matrix on
+//! each side of a parameter: [`Shampoo`], [`Soap`]; with less memory: [`Adam8bit`], [`AdamW8bit`],
+//! [`GaLore`], [`Came`]; [`Sophia`].
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
 //! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
 //! own.
@@ -39,6 +41,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `spectral` | on by default: [`Shampoo`], [`Soap`], [`GaLore`], with faer's decompositions |
 //! | `cuda` | candle's CUDA backend |
 //! | `metal` | candle's Metal backend |
 
@@ -46,6 +49,7 @@ mod accumulator;
 mod candle_optimizer;
 mod centralize;
 mod clip;
+mod dynamic_map;
 mod ema;
 mod error;
 mod group;
@@ -63,6 +67,10 @@ mod rule;
 mod rules;
 mod sam;
 mod schedule;
+#[cfg(feature = "spectral")]
+mod sides;
+#[cfg(feature = "spectral")]
+mod spectral;
 mod state;
 mod swa;
 mod sweep;
@@ -73,6 +81,7 @@ mod update;
 pub use accumulator::Accumulator;
 pub use centralize::centralize_gradients;
 pub use clip::{Clip, clip_grad_norm, clip_grad_value, clip_grads, global_norm};
+pub use dynamic_map::BLOCK_LEN;
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use group::{Group, Settings};
@@ -91,7 +100,10 @@ pub use rules::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
     RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
+pub use rules::{Adam8bit, AdamW8bit, DAdaptAdam, DAdaptSgd, Prodigy};
 pub use rules::{AdamWScheduleFree, Came, SgdScheduleFree, Sophia};
+#[cfg(feature = "spectral")]
+pub use rules::{GaLore, Graft, PreConditionerType, ProjType, Shampoo, Soap};
 pub use sam::Sam;
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 
+use crate::dynamic_map::DynamicMap;
 use crate::low_precision::Rounding;
 use crate::real::Composed;
 use crate::sweep::{self, Intake, Rows};
@@ -59,6 +60,8 @@ pub struct Update<'a> {
     pub step: usize,
     /// The learning rate, with the scale of the group.
     pub lr: f64,
+    /// What the rate of the rule is multiplied by in this group.
+    pub lr_scale: f64,
     /// The weight decay of the group, else of the rule.
     pub weight_decay: f64,
     /// The slots of the rule, in its order: f64 for an f64 parameter, f32 for any other.
@@ -145,6 +148,68 @@ impl Update<'_> {
         Lanes<N>: Sweep<N>,
     {
         self.reach(Rows::All, kernel)
+    }
+
+    /// As [`Update::elementwise`], but the parameter stays as it is: what the formula gives in its place
+    /// is returned.
+    pub fn evaluate<const N: usize, K: Kernel<N>>(&mut self, kernel: &K) -> Result<Tensor>
+    where
+        Lanes<N>: Sweep<N>,
+    {
+        let scratch = Var::from_tensor(&self.theta()?)?;
+        let gradient = self.raw_gradient.detach().to_dtype(scratch.dtype())?;
+        let inner = Update {
+            slots: &mut *self.slots,
+            var: &scratch,
+            raw_gradient: &gradient,
+            rounding: Rounding::Nearest,
+            ..*self
+        };
+        inner.elementwise(kernel)?;
+        Ok(scratch.as_detached_tensor())
+    }
+
+    /// The same update with the first `N` slots alone.
+    pub fn leading<const N: usize>(self) -> Result<Self> {
+        let count = self.slots.len();
+        match self.slots.split_at_mut_checked(N) {
+            Some((slots, _)) => Ok(Self { slots, ..self }),
+            None => candle_core::bail!("the rule needs {N} slots, got {count}"),
+        }
+    }
+
+    /// As [`Update::elementwise`] with two slots, of which the first may be negative, that are kept in
+    /// 8 bits: two slots of codes, then two with a scale for each block of
+    /// [`BLOCK_LEN`](crate::BLOCK_LEN) elements (Dettmers et al., 2022).
+    pub fn blockwise<K: Kernel<2>>(self, kernel: &K) -> Result<()> {
+        let [_, _, _, _] = &*self.slots else {
+            candle_core::bail!("the kernel needs 4 slots, got {}", self.slots.len());
+        };
+        if self.path == Path::Fused && sweep::can_sweep(self.var) {
+            let (theta, slots) = (self.var, &*self.slots);
+            return sweep::sweep_blocks(theta, self.raw_gradient, slots, self.intake, kernel);
+        }
+        // f16 and bf16: the same pass, on a copy in f32.
+        if self.path == Path::Fused && self.var.device().is_cpu() {
+            let theta = self.theta()?;
+            let gradient = self.raw_gradient.detach().to_dtype(theta.dtype())?;
+            sweep::sweep_blocks(&theta, &gradient, self.slots, self.intake, kernel)?;
+            return self.write(&theta);
+        }
+        self.compose_blocks(kernel)
+    }
+
+    fn compose_blocks<K: Kernel<2>>(self, kernel: &K) -> Result<()> {
+        let maps = [DynamicMap::signed(), DynamicMap::unsigned()];
+        let [theta, gradient] = [self.theta(), self.gradient()].map(Composed::new);
+        let (codes, scales) = self.slots.split_at_mut(2);
+        let decoded = |i: usize| maps[i].decode(&codes[i], &scales[i]);
+        let old = [decoded(0), decoded(1)].map(Composed::new);
+        let (theta, new) = kernel.apply(theta, gradient, old);
+        for (i, new) in new.into_iter().enumerate() {
+            (codes[i], scales[i]) = maps[i].encode(&new.finish()?)?;
+        }
+        self.write(&theta.finish()?)
     }
 
     /// As [`Update::elementwise`], but rows (everything below the first dimension) whose gradient

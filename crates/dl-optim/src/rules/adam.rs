@@ -103,7 +103,8 @@ impl Adam {
         require_not_negative(owner, "weight_decay", self.weight_decay.amount())
     }
 
-    fn now(&self, at: &Update<'_>) -> Now {
+    /// The numbers of this step.
+    pub(super) fn now(&self, at: &Update<'_>) -> Now {
         let (beta1, beta2) = self.betas;
         let (shrunk, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         Now {
@@ -147,7 +148,7 @@ impl Rule for Adam {
 }
 
 #[derive(Clone, Copy)]
-struct Now {
+pub(super) struct Now {
     shrunk: f64,
     l2: f64,
     beta1: f64,

@@ -213,7 +213,7 @@ fn is_touched<F: Element>(row: &[F]) -> bool {
 
 /// A kernel behind the intake. Held by value, so that the compiler sees that no store changes it.
 #[derive(Clone, Copy)]
-struct Taken<F, K> {
+pub(super) struct Taken<F, K> {
     scale: F,
     limit: F,
     lowest: F,
@@ -222,7 +222,7 @@ struct Taken<F, K> {
 
 impl<F: Element, K> Taken<F, K> {
     #[inline(always)]
-    fn new(intake: Intake, kernel: K) -> Self {
+    pub(super) fn new(intake: Intake, kernel: K) -> Self {
         let (scale, limit) = (F::round(intake.scale), F::round(intake.limit));
         Self {
             scale,

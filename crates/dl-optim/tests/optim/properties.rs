@@ -96,12 +96,17 @@ fn a_zero_gradient_without_decay_moves_nothing() {
     }
 }
 
-/// Half the rate for one of two groups, against two optimizers.
+/// Half the rate for one of two groups, against two optimizers. What a rule shares among all its
+/// parameters is shared by its groups too: one that is to be alone has a rule of its own.
 #[test]
 fn two_groups_of_every_rule_behave_like_two_optimizers() {
     for name in RULES {
         let (together, apart) = (matrices(), matrices());
-        let head = Group::matching("head").unwrap().lr_scale(0.5);
+        let head = Group::matching("head").unwrap();
+        let (head, scale) = match named(name).shared().is_empty() {
+            true => (head.lr_scale(0.5), 0.5),
+            false => (head.rule(named(name)), 1.0),
+        };
         let one = Optimizer::new(together.clone(), named(name)).unwrap();
         let mut one = one.group(head.weight_decay(0.25)).unwrap();
         let (head, stem): (Params, Params) = apart
@@ -111,7 +116,7 @@ fn two_groups_of_every_rule_behave_like_two_optimizers() {
         let head = Optimizer::new(head, named(name)).unwrap();
         let decayed = Group::matching("*").unwrap().weight_decay(0.25);
         let mut head = head.group(decayed).unwrap();
-        head.set_lr(head.lr() / 2.0);
+        head.set_lr(head.lr() * scale);
         let mut stem = Optimizer::new(stem, named(name)).unwrap();
         for step in 1..5 {
             one.step(&gradients(&together, step)).unwrap();
