@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Var};
 use candle_nn::Optimizer as _;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dl_core::allocator::{MiMalloc, keep_freed_memory};
-use dl_optim::{Clip, Optimizer, rule_named};
+use dl_optim::{Clip, Ema, Optimizer, rule_named};
 use serde_json::json;
 
 #[global_allocator]
@@ -26,6 +26,10 @@ fn rules() -> Vec<(&'static str, &'static str, serde_json::Value, bool)> {
         ("adamw, clipped", "adamw", json!({}), true),
         ("rmsprop", "rmsprop", json!({}), false),
         ("adagrad", "adagrad", json!({}), false),
+        ("adam", "adam", json!({}), false),
+        ("lion", "lion", json!({}), false),
+        ("adafactor", "adafactor", json!({}), false),
+        ("lamb", "lamb", json!({}), false),
     ]
 }
 
@@ -63,9 +67,21 @@ fn steps(criterion: &mut Criterion) {
     }
 }
 
+fn averages(criterion: &mut Criterion) {
+    for (set, count, len) in SETS {
+        let mut group = criterion.benchmark_group(format!("step of ema, {set}"));
+        let (vars, _) = tensors(count, len).expect("these fit in memory");
+        let named = vars.into_iter().enumerate();
+        let named = named.map(|(i, var)| (format!("{i:04}"), var));
+        let mut ema = Ema::new(named, 0.999).expect("the parameters are right");
+        group.bench_function("ours", |bench| bench.iter(|| ema.update()));
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = steps
+    targets = steps, averages
 }
 criterion_main!(benches);

@@ -1,10 +1,11 @@
 """The steps of benches/optimizers.rs in PyTorch, and one table of ours, candle's and PyTorch's times.
 
     cargo bench --bench optimizers
-    python benches/peers/optimizers.py         (torch 2.15, two threads)
+    python benches/peers/optimizers.py         (torch 2.15, pytorch_optimizer 4.1, two threads)
 
 PyTorch three ways: fused where it has it, foreach, and its default on the CPU, a loop. The median of many
-steps, in milliseconds; the ratio is to the best of the three.
+steps, in milliseconds; the ratio is to the best of the three. What PyTorch lacks is
+pytorch_optimizer's.
 """
 
 import functools
@@ -13,9 +14,36 @@ import pathlib
 import statistics
 import time
 
+import pytorch_optimizer
 import torch
 
 torch.set_num_threads(2)
+
+
+class Average:
+    """torch.optim.swa_utils.AveragedModel's update of all parameters at once, which is foreach's."""
+
+    def __init__(self, params, lr, foreach=False):
+        if not foreach:
+            raise TypeError("it has one way")
+        self.params, self.averages = params, [param.detach().clone() for param in params]
+        self.update = torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)
+
+    def step(self):
+        self.update(self.averages, [param.detach() for param in self.params], None)
+
+
+def without_fused(make):
+    """pytorch_optimizer takes any option, and does nothing with this one."""
+
+    def made(params, fused=False, **options):
+        if fused:
+            raise TypeError("it has no fused way")
+        return make(params, **options)
+
+    return made
+
+
 TARGET = pathlib.Path(__file__).parents[2] / "target/criterion"
 SETS = {"25 M in 50": (50, 500_000), "64 k in 1000": (1000, 64)}
 RULES = {
@@ -24,6 +52,11 @@ RULES = {
     "adamw, clipped": (torch.optim.AdamW, True),
     "rmsprop": (torch.optim.RMSprop, False),
     "adagrad": (torch.optim.Adagrad, False),
+    "adam": (torch.optim.Adam, False),
+    "lion": (without_fused(pytorch_optimizer.Lion), False),
+    "adafactor": (torch.optim.Adafactor, False),
+    "lamb": (without_fused(pytorch_optimizer.Lamb), False),
+    "ema": (Average, False),
 }
 WAYS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "default": {}}
 
@@ -34,7 +67,7 @@ def torch_ms(make, clipped, count, length, options):
         param.grad = torch.full_like(param, 0.25)
     try:
         optimizer = make(params, lr=1e-3, **options)
-    except TypeError:  # RMSprop has no fused way
+    except TypeError:  # it does not have this way
         return None
     foreach = options.get("foreach")
     times = []

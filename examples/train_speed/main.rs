@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example train_speed -- mlp resnet20        these workloads
 //! cargo run --release --example train_speed                        all of them
+//! cargo run --release --example train_speed -- --scaling PLOT.svg  by batch, sequence and threads
 //! ```
 //!
 //! Prints one line of JSON for each: the median over the steps after the warm-up, the arithmetic of the
@@ -10,16 +11,19 @@
 //! far, which is the workload's own when it is the only one. The loss falls because every step sees the
 //! same batch. `benches/peers/compare.sh` sets this beside PyTorch.
 
+mod scaling;
 mod workload;
 
 use dl_core::allocator::{MiMalloc, keep_freed_memory};
+use dl_core::threads::compute_on;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 
-use workload::{WORKLOADS, Workload};
+use workload::{Size, WORKLOADS, Workload};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -35,13 +39,24 @@ struct Args {
     /// How long each workload is measured, in seconds; never fewer than 5 steps.
     #[arg(long, default_value_t = 5.)]
     seconds: f64,
+    /// Samples of a step, in place of the workload's own.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Tokens of a sample, in place of the workload's own.
+    #[arg(long)]
+    sequence: Option<usize>,
+    /// Draws the speed over batches, sequences and threads into this file instead.
+    #[arg(long, conflicts_with_all = ["workloads", "batch", "sequence"])]
+    scaling: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
     keep_freed_memory();
     let args = Args::parse();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
-    pool.build_global().context("no threads to compute with")?;
+    if let Some(path) = &args.scaling {
+        return scaling::draw(path, args.threads, args.seconds);
+    }
+    compute_on(args.threads)?;
     let names = match args.workloads.is_empty() {
         true => WORKLOADS.map(|(name, _)| name.to_string()).to_vec(),
         false => args.workloads.clone(),
@@ -53,7 +68,11 @@ fn main() -> Result<()> {
 }
 
 fn measured(name: &str, args: &Args) -> Result<serde_json::Value> {
-    let mut workload = Workload::named(name)?;
+    let size = Size {
+        batch: args.batch,
+        sequence: args.sequence,
+    };
+    let mut workload = Workload::named(name, size)?;
     let first = (workload.step)()?;
     for _ in 0..2 {
         (workload.step)()?;
@@ -76,6 +95,7 @@ fn measured(name: &str, args: &Args) -> Result<serde_json::Value> {
         "loss_last": last,
         "steps": times.len(),
         "threads": args.threads,
+        "batch": workload.samples,
     }))
 }
 

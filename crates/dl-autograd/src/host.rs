@@ -1,6 +1,7 @@
 //! Reading and making candle tensors as slices of the CPU's memory.
 
 use std::cell::Cell;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
@@ -159,3 +160,26 @@ macro_rules! by_dtype {
     };
 }
 pub(crate) use by_dtype;
+
+/// Room for a result of which every element is written once: clearing it first would cost a pass over
+/// memory. In debug builds an element that no kernel wrote is NaN, which the tests of every op see.
+pub(crate) fn room<T: Scalar>(len: usize) -> Vec<MaybeUninit<T>> {
+    let mut room = Vec::with_capacity(len);
+    if cfg!(debug_assertions) {
+        room.resize(len, MaybeUninit::new(T::nan()));
+    }
+    // SAFETY: the capacity is `len`, and a `MaybeUninit` may hold anything.
+    unsafe { room.set_len(len) };
+    room
+}
+
+/// The result that was written into its [`room`].
+///
+/// # Safety
+/// Every element has been written.
+pub(crate) unsafe fn written<T: Scalar>(room: Vec<MaybeUninit<T>>) -> Vec<T> {
+    let mut room = ManuallyDrop::new(room);
+    let (start, len, capacity) = (room.as_mut_ptr(), room.len(), room.capacity());
+    // SAFETY: the parts of a vector whose elements have the layout of `T` and are initialised.
+    unsafe { Vec::from_raw_parts(start.cast(), len, capacity) }
+}

@@ -11,8 +11,9 @@ use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply2, apply3, differentiable};
 use crate::view::{contiguous, reshape, transpose};
 
-/// Multiplications below which a product stays on one thread.
-pub(crate) const PARALLEL: usize = 1 << 20;
+/// Multiplications below which a product stays on one thread: some 50 µs, in which a second one has
+/// hardly woken up.
+pub(crate) const PARALLEL: usize = 1 << 22;
 
 /// `y = x·Wᵀ + b`, as `torch.nn.functional.linear`.
 ///

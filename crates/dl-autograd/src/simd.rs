@@ -39,6 +39,8 @@ pub(crate) trait Vectors: Sized {
     }
 
     fn splat<S: Simd>(simd: S, x: Self) -> Self::In<S>;
+    fn plus<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>) -> Self::In<S>;
+    fn minus<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>) -> Self::In<S>;
     /// `a·b + c`.
     fn fused<S: Simd>(simd: S, a: Self::In<S>, b: Self::In<S>, c: Self::In<S>) -> Self::In<S>;
     /// The first numbers of a register, zeros behind them.
@@ -50,13 +52,23 @@ pub(crate) trait Vectors: Sized {
 }
 
 macro_rules! vectors {
-    ($t:ty, $in:ident, $splat:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident, $partial:ident, $total:ident) => {
+    ($t:ty, $in:ident, $splat:ident, $add:ident, $sub:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident, $partial:ident, $total:ident) => {
         impl Vectors for $t {
             type In<S: Simd> = S::$in;
 
             #[inline(always)]
             fn splat<S: Simd>(simd: S, x: Self) -> S::$in {
                 simd.$splat(x)
+            }
+
+            #[inline(always)]
+            fn plus<S: Simd>(simd: S, a: S::$in, b: S::$in) -> S::$in {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn minus<S: Simd>(simd: S, a: S::$in, b: S::$in) -> S::$in {
+                simd.$sub(a, b)
             }
 
             #[inline(always)]
@@ -91,6 +103,8 @@ vectors!(
     f32,
     f32s,
     splat_f32s,
+    add_f32s,
+    sub_f32s,
     mul_add_e_f32s,
     as_simd_f32s,
     as_mut_simd_f32s,
@@ -101,6 +115,8 @@ vectors!(
     f64,
     f64s,
     splat_f64s,
+    add_f64s,
+    sub_f64s,
     mul_add_e_f64s,
     as_simd_f64s,
     as_mut_simd_f64s,

@@ -7,10 +7,11 @@
 //! | dense, convolution, recurrent, norms, pools, attention, dropouts, squeeze-and-excitation, patches, containers | [`layers`] |
 //! | the state of a run on disk | [`checkpoint`] |
 //! | losses and reductions | [`losses`] |
-//! | data sets, transforms, the loader | [`data`] |
+//! | data sets and streams, transforms, mixup, the loaders | [`data`] |
 //! | accuracy, confusion matrix, means | [`metrics`] |
 //! | perceptron, LeNet, ResNet, VGG, MobileNetV2, EfficientNet-Lite, BERT, GPT-2, finding a model by name | [`models`] |
 //! | layers, shapes, parameters and multiply-adds of a model | [`summary`] |
+//! | the threads that compute | [`threads`] |
 //! | the loop, evaluation, callbacks, gradients by name | [`train`] |
 //! | curves, confusion matrices, range tests and paths of optimizers as SVG | [`plot`] |
 //!
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod models;
 pub mod plot;
 pub mod summary;
+pub mod threads;
 pub mod train;
 
 mod dotted;

@@ -68,7 +68,9 @@ impl DynamicMap {
     /// The numbers in the type of their scales.
     pub(crate) fn decode(&self, codes: &Tensor, scales: &Tensor) -> Result<Tensor> {
         let values = self.table(&self.values, scales)?;
-        let values = values.index_select(&codes.flatten_all()?, 0)?;
+        // Wider: candle takes the largest index of a type for none, and gives 0.
+        let codes_wide = codes.flatten_all()?.to_dtype(DType::U32)?;
+        let values = values.index_select(&codes_wide, 0)?;
         let (values, count) = (in_blocks(&values)?, codes.elem_count());
         let wide = values.broadcast_mul(&scales.unsqueeze(1)?)?;
         wide.flatten_all()?
@@ -134,13 +136,13 @@ fn values(signed: bool) -> [f32; 256] {
 }
 
 /// Boundary number `i` of `count` equal parts of `[0.1, 1]`, counted from the nearer end as PyTorch's
-/// `linspace` does.
+/// `linspace` does, whose vectors round once.
 fn boundary(i: i32, count: i32) -> f32 {
     let step = (1.0 - 0.1_f32) / count as f32;
     if i < (count + 1) / 2 {
-        0.1 + step * i as f32
+        step.mul_add(i as f32, 0.1)
     } else {
-        1.0 - step * (count - i) as f32
+        (-step).mul_add((count - i) as f32, 1.0)
     }
 }
 
@@ -218,6 +220,11 @@ mod tests {
                     .enumerate()
                     .all(|(i, code)| i == usize::from(*code))
             );
+            let codes = Tensor::arange(0u32, 256, &Device::Cpu).unwrap();
+            let codes = codes.to_dtype(DType::U8).unwrap();
+            let scales = Tensor::new(&[2.0_f32], &Device::Cpu).unwrap();
+            let wide = map.decode(&codes, &scales).unwrap();
+            assert_eq!(wide.to_vec1::<f32>().unwrap(), map.values.map(|x| 2.0 * x));
         }
     }
 

@@ -129,6 +129,12 @@ pub enum Error {
         /// The rule.
         rule: &'static str,
     },
+    /// A rule that is to be [`Cautious`](crate::Cautious) has no step along a momentum to mask.
+    #[error("{rule} cannot be cautious: it takes no steps along a momentum")]
+    NoCaution {
+        /// The rule.
+        rule: &'static str,
+    },
     /// A rule cannot update a parameter of this shape. A group can give it another rule.
     #[error("{rule} cannot update `{name}`: its shape must be {wanted}, got {shape:?}")]
     UnsuitableShape {

@@ -8,7 +8,9 @@
 //! [`Lion`] and [`SignSgd`] with their papers'; without a schedule: [`SgdScheduleFree`],
 //! [`AdamWScheduleFree`]; without a rate: [`Prodigy`], [`DAdaptAdam`], [`DAdaptSgd`]; with a matrix on
 //! each side of a parameter: [`Shampoo`], [`Soap`]; with less memory: [`Adam8bit`], [`AdamW8bit`],
-//! [`GaLore`], [`Came`]; [`Sophia`].
+//! [`GaLore`], [`Came`]; [`Sophia`]; for large batches [`Lamb`], [`Lars`], [`NovoGrad`];
+//! Adam's kin [`AdaBelief`], [`Adan`], [`AdEmaMix`], [`Yogi`]; by dual averaging [`MadGrad`], [`Ftrl`].
+//! [`Cautious`] wraps those with a momentum.
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
 //! composed of candle's own operations. [`Lbfgs`] evaluates the loss itself and so is a driver of its
 //! own.
@@ -49,6 +51,7 @@ mod accumulator;
 mod candle_optimizer;
 mod centralize;
 mod clip;
+mod descent;
 mod dynamic_map;
 mod ema;
 mod error;
@@ -81,6 +84,7 @@ mod update;
 pub use accumulator::Accumulator;
 pub use centralize::centralize_gradients;
 pub use clip::{Clip, clip_grad_norm, clip_grad_value, clip_grads, global_norm};
+pub use descent::{Decay, Descent};
 pub use dynamic_map::BLOCK_LEN;
 pub use ema::Ema;
 pub use error::{Error, Result};
@@ -96,12 +100,13 @@ pub use norm::NormType;
 pub use optimizer::Optimizer;
 pub use real::Real;
 pub use rule::{Basics, Options, Rule, Slot};
+pub use rules::{AdEmaMix, AdaBelief, Adan, Ftrl, Lamb, Lars, MadGrad, NovoGrad, Yogi};
 pub use rules::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
     RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
 pub use rules::{Adam8bit, AdamW8bit, DAdaptAdam, DAdaptSgd, Prodigy};
-pub use rules::{AdamWScheduleFree, Came, SgdScheduleFree, Sophia};
+pub use rules::{AdamWScheduleFree, Came, Cautious, SgdScheduleFree, Sophia};
 #[cfg(feature = "spectral")]
 pub use rules::{GaLore, Graft, PreConditionerType, ProjType, Shampoo, Soap};
 pub use sam::Sam;
@@ -114,5 +119,5 @@ pub use schedule::{
 };
 pub use state::{GroupHeader, OptimizerState, StateHeader};
 pub use swa::Swa;
-pub use sweep::{Kernel, Lanes, Sweep};
+pub use sweep::{Gauge, Kernel, Lanes, Sweep};
 pub use update::{Path, Update};

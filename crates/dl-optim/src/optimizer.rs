@@ -738,6 +738,7 @@ impl Parameter {
                 ..intake
             },
             path: how.path,
+            cautious: false,
             rounding: match how.low_precision {
                 LowPrecision::Stochastic { seed } => {
                     Rounding::Stochastic(stream(seed, &self.name, self.step))

@@ -10,8 +10,8 @@ use crate::{Error, Result, Update};
 /// The update of one parameter; the [`Optimizer`](crate::Optimizer) does the rest.
 ///
 /// A rule is a plain config: what it remembers lives in named slots that the driver creates, saves
-/// and loads. To add one: a struct with its options, this trait, and a [`Kernel`](crate::Kernel)
-/// with the formula for one element.
+/// and loads. To add one: a struct with its options, this trait, and a [`Descent`](crate::Descent) or a
+/// [`Kernel`](crate::Kernel) with the formula for one element.
 ///
 /// ```
 /// use dl_optim::{Adam, Rule};
@@ -52,6 +52,11 @@ pub trait Rule: Options + Debug + Send + Sync {
     /// are the result.
     fn interpolates(&self) -> Option<f64> {
         None
+    }
+    /// Whether the update is a step along a momentum that [`Cautious`](crate::Cautious) can mask: one
+    /// that [`Update::descend`] or [`Update::step_along`] takes. Default: it is not.
+    fn can_be_cautious(&self) -> bool {
+        false
     }
     /// Takes one step on one parameter.
     fn update(&self, at: Update<'_>) -> candle_core::Result<()>;

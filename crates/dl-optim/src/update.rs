@@ -2,11 +2,12 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 
+use crate::descent::{Masked, Whole, caution, cautious};
 use crate::dynamic_map::DynamicMap;
 use crate::low_precision::Rounding;
 use crate::real::Composed;
 use crate::sweep::{self, Intake, Rows};
-use crate::{Kernel, Lanes, Real, Sweep};
+use crate::{Decay, Descent, Gauge, Kernel, Lanes, Real, Sweep};
 
 /// How an elementwise rule is carried out.
 ///
@@ -25,9 +26,10 @@ pub enum Path {
 
 /// A parameter, its gradient, its slots and the numbers of this step.
 ///
-/// A rule that works element by element calls [`Update::elementwise`] and is done. Any other reads
-/// [`Update::theta`] and [`Update::gradient`], works with candle's operations on [`Update::slots`],
-/// and ends with [`Update::write`].
+/// A rule that works element by element calls [`Update::descend`] or [`Update::elementwise`] and is
+/// done; one that needs norms first has [`Update::square_sums`]. Any other reads [`Update::theta`] and
+/// [`Update::gradient`], works with candle's operations on [`Update::slots`], and ends with
+/// [`Update::step_along`] or [`Update::write`].
 ///
 /// ```
 /// use candle_core::{Device, Var};
@@ -75,6 +77,8 @@ pub struct Update<'a> {
     pub(crate) intake: Intake,
     pub(crate) path: Path,
     pub(crate) rounding: Rounding,
+    /// Whether steps are masked; see [`Cautious`](crate::Cautious).
+    pub(crate) cautious: bool,
 }
 
 impl Update<'_> {
@@ -130,7 +134,13 @@ impl Update<'_> {
     }
 
     /// θ ← `kept` · θ − `rate` · `direction`, in one pass where the device and type have a loop.
-    pub fn step_along(self, direction: &Tensor, kept: f64, rate: f64) -> Result<()> {
+    ///
+    /// Where the rule is [`Cautious`](crate::Cautious) the direction is masked by the gradient first.
+    pub fn step_along(mut self, direction: &Tensor, kept: f64, rate: f64) -> Result<()> {
+        if std::mem::take(&mut self.cautious) && direction.elem_count() > 0 {
+            let direction = cautious(direction, &self.gradient()?, self.path)?;
+            return self.step_along(&direction, kept, rate);
+        }
         let along = Along { kept, rate };
         if self.path == Path::Fused && sweep::can_sweep(self.var) {
             let (theta, intake) = (self.var, Intake::UNCHANGED);
@@ -148,6 +158,43 @@ impl Update<'_> {
         Lanes<N>: Sweep<N>,
     {
         self.reach(Rows::All, kernel)
+    }
+
+    /// As [`Update::elementwise`], for a formula that is a step; in two passes where the rule is
+    /// [`Cautious`](crate::Cautious).
+    pub fn descend<const N: usize, D: Descent<N>>(self, decay: Decay, rule: &D) -> Result<()>
+    where
+        Lanes<N>: Sweep<N>,
+    {
+        let whole = Whole { rule: *rule, decay };
+        if !self.cautious {
+            return self.elementwise(&whole);
+        }
+        let [left, _] = self.square_sums::<N, _>(&whole)?;
+        let scale = caution(self.var.elem_count(), left);
+        self.elementwise(&Masked { whole, scale })
+    }
+
+    /// The sums of the squares of two things about every element, in f64; one pass that only reads,
+    /// where the device and type have a loop. The same bits for any number of threads.
+    pub fn square_sums<const N: usize, G: Gauge<N>>(&self, gauge: &G) -> Result<[f64; 2]> {
+        let Some(slots) = self.slots.first_chunk::<N>() else {
+            candle_core::bail!("the gauge needs {N} slots, got {}", self.slots.len());
+        };
+        self.square_sums_over(slots, gauge)
+    }
+
+    fn square_sums_over<const N: usize, G: Gauge<N>>(
+        &self,
+        slots: &[Tensor; N],
+        gauge: &G,
+    ) -> Result<[f64; 2]> {
+        let theta = self.theta()?;
+        if self.path == Path::Fused && theta.device().is_cpu() {
+            let gradient = self.raw_gradient.detach().to_dtype(theta.dtype())?;
+            return sweep::square_sums(&theta, &gradient, slots, self.intake, gauge);
+        }
+        sweep::composed_square_sums(theta, self.gradient()?, slots.clone(), gauge)
     }
 
     /// As [`Update::elementwise`], but the parameter stays as it is: what the formula gives in its place
@@ -197,6 +244,25 @@ impl Update<'_> {
             return self.write(&theta);
         }
         self.compose_blocks(kernel)
+    }
+
+    /// As [`Update::blockwise`], for a formula that is a step; where the rule is
+    /// [`Cautious`](crate::Cautious) the slots are widened once more to be looked at.
+    pub fn descend_blockwise<D: Descent<2>>(self, decay: Decay, rule: &D) -> Result<()> {
+        let whole = Whole { rule: *rule, decay };
+        let [codes1, codes2, scales1, scales2] = &*self.slots else {
+            candle_core::bail!("the kernel needs 4 slots, got {}", self.slots.len());
+        };
+        if !self.cautious {
+            return self.blockwise(&whole);
+        }
+        let slots = [
+            DynamicMap::signed().decode(codes1, scales1)?,
+            DynamicMap::unsigned().decode(codes2, scales2)?,
+        ];
+        let [left, _] = self.square_sums_over(&slots, &whole)?;
+        let scale = caution(self.var.elem_count(), left);
+        self.blockwise(&Masked { whole, scale })
     }
 
     fn compose_blocks<K: Kernel<2>>(self, kernel: &K) -> Result<()> {

@@ -116,6 +116,11 @@ impl Checkpoint {
         &self.contents.metadata
     }
 
+    /// The integers that an optimizer's state has beside its tensors.
+    pub(crate) fn numbers(&self) -> &BTreeMap<String, i64> {
+        &self.contents.numbers
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.contents.entries.len()

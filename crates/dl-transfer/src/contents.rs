@@ -12,6 +12,8 @@ use crate::pth::tensor_view::TensorView;
 pub(crate) struct Contents {
     pub entries: BTreeMap<String, Entry>,
     pub metadata: BTreeMap<String, String>,
+    /// Integers that an optimizer's state has beside its tensors.
+    pub numbers: BTreeMap<String, i64>,
 }
 
 /// One tensor of a file.

@@ -73,6 +73,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// What was read as the state of an optimizer is none.
+    #[error("{} is not the state of an optimizer: {reason}", path.display())]
+    NotAnOptimizerState {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A tensor whose values cannot be held in the type asked for.
     #[error("tensor `{name}`: {value} does not fit in {dtype}")]
     OutOfRange {

@@ -6,6 +6,7 @@
 //! | copy a file into a model, strictly and with a report | [`load_into`] |
 //! | translate the file's names, drop what is not wanted | [`KeyMap`] |
 //! | write a file other frameworks load by name | [`save_safetensors()`] |
+//! | go on from a PyTorch optimizer's state | [`Checkpoint::optimizer_state`] |
 //! | run a frozen backbone once over a data set | [`extract_features`] |
 //! | turn `--weights FILE` or a hub id into a local file | [`resolve_weights`] |
 //!
@@ -25,6 +26,7 @@ mod key_map;
 mod load;
 mod load_report;
 mod nearest_name;
+mod optimizer_state;
 pub mod pth;
 mod safetensors_header;
 

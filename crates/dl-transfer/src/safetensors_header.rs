@@ -50,6 +50,7 @@ pub(crate) fn read(file: &ByteFile, key: Option<&str>) -> Result<Contents, Heade
     Ok(Contents {
         entries: entries(&header, key, data_start)?,
         metadata: metadata.map(|(k, v)| (k.clone(), v.clone())).collect(),
+        numbers: BTreeMap::new(),
     })
 }
 

@@ -68,6 +68,10 @@ exact = galore(Exact)
 case("galore", "galore", exact, rank=2)
 case("galore_std", "galore", exact, lr=0.01, rank=2, update_proj_gap=10, scale=0.25, weight_decay=0.1)
 case("galore_reverse", "galore", exact, rank=2, update_proj_gap=7, proj_type="reverse_std", betas=(0.7, 0.9))
+# Their singular vectors are off by a few 6e-8 times the largest singular value over the distance to the next: 2.3e-6 in
+# the parameters and 3.1e-6 in the moments.
+cases.tolerance("galore_std", f32=1e-5)
+cases.tolerance("galore_reverse", f32=1e-5)
 case("galore_left", "galore", exact, rank=1, update_proj_gap=10, proj_type="left", correct_bias=False)
 case("galore_right", "galore", exact, rank=2, update_proj_gap=10, proj_type="right", eps=1e-3, maximize=True)
 case("galore_full", "galore", exact, rank=2, update_proj_gap=25, proj_type="full")

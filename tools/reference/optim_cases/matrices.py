@@ -123,7 +123,7 @@ def decays(kind, amount):
     return {"weight_decay": {kind: amount}, "decoupled_weight_decay": None}
 
 
-case("shampoo", "shampoo", exact, skip_preconditioning_rank_lt=2, block_size=4)
+case("shampoo", "shampoo", exact, skip_preconditioning_rank_lt=2, block_size=4, no_preconditioning_for_layers_with_dim_gt=100)
 case(
     "shampoo_early", "shampoo", exact, **plain, lr=0.01, start_preconditioning_step=3, preconditioning_compute_steps=2,
     no_preconditioning_for_layers_with_dim_gt=260,
@@ -135,8 +135,8 @@ case(
 )
 # The reference's own f32 is 2e-6 from its f64: the root of 10⁻⁶ of the largest eigenvalue, a few roundings of f32.
 cases.tolerance("shampoo_early", f32=1e-5)
-# And 3e-6: blocks of two elements whose gradients are nearly parallel.
-cases.tolerance("shampoo_blocks", f32=1e-5)
+# And 3e-6: blocks of two elements whose gradients are nearly parallel. In f64 two decompositions are 9e-12 apart there.
+cases.tolerance("shampoo_blocks", f32=1e-5, f64=1e-10)
 case(
     "shampoo_input", "shampoo", exact, decays("l2", 0.1), **plain, weight_decay=0.1, start_preconditioning_step=1,
     preconditioning_compute_steps=4, statistics_compute_steps=2, pre_conditioner_type="input", graft="ada_grad",

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use super::bias::{Affine, start};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
+use crate::host::{room, written};
 use crate::simd::{self, Kernel, Scalar, dispatch};
 
 /// Vectors of outputs that stay in registers.
@@ -26,11 +27,13 @@ const TILE: usize = 8;
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
     let starts = phases.starts();
-    let mut y = vec![T::zero(); g.batch * g.c_out * g.pixels_out()];
-    if y.is_empty() || x.is_empty() {
+    let count = g.batch * g.c_out * g.pixels_out();
+    if count == 0 || x.is_empty() {
+        let mut y = vec![T::zero(); count];
         start(&mut y, affine.bias, g.pixels_out());
         return y;
     }
+    let mut y = room(count);
     y.par_chunks_mut(g.pixels_out())
         .zip(x.par_chunks(g.pixels_in()))
         .enumerate()
@@ -49,16 +52,19 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
                 phases.narrow(g, wide, y);
             },
         );
-    y
+    // SAFETY: every plane was written by `narrow`.
+    unsafe { written(y) }
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
-    let mut dx = vec![T::zero(); g.batch * g.c_in * g.pixels_in()];
-    if dx.is_empty() || dy.is_empty() {
+    let count = g.batch * g.c_in * g.pixels_in();
+    if count == 0 || dy.is_empty() {
+        let mut dx = vec![T::zero(); count];
         start(&mut dx, affine.bias, g.pixels_in());
         return dx;
     }
+    let mut dx = room(count);
     // Zeros in front and behind, so that every tap reads inside the buffer.
     let padded = phases.reach + phases.len;
     dx.par_chunks_mut(g.pixels_in())
@@ -74,7 +80,8 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
                 phases.join(g, split, dx);
             },
         );
-    dx
+    // SAFETY: every plane was written by `join`.
+    unsafe { written(dx) }
 }
 
 fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], bias: T, split: &mut [T]) {

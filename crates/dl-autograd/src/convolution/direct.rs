@@ -11,20 +11,23 @@
 //! runs in one order whatever the number of threads. The columns between the end of an output row and
 //! the end of a phase's row are computed and thrown away, which costs the share of the padding.
 
+use std::mem::MaybeUninit;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::{Affine, start};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases, spread};
+use crate::host::{room, written};
 use crate::simd::{self, Scalar};
 
 /// Output channels whose weights lie together.
-const PANEL: usize = 4;
+pub(super) const PANEL: usize = 4;
 /// Output channels of one tile: two panels.
-const TILE: usize = 2 * PANEL;
+pub(super) const TILE: usize = 2 * PANEL;
 /// Pixels of one tile: three vectors.
-const PIXELS: usize = 3 * LANES;
+pub(super) const PIXELS: usize = 3 * LANES;
 /// Pixels for which all channels are computed before the next ones: what they read stays near.
 const BLOCK: usize = 10 * PIXELS;
 
@@ -121,38 +124,61 @@ fn tiles<T: Scalar>(plane: &[T], channel: usize, pitch: usize, to: &mut [T]) {
     }
 }
 
+/// How the sums over input channels and taps are taken.
+pub(super) trait Method: Sync {
+    /// The weights `(group, output, channel, tap)` in the order in which they are read, pass by pass.
+    fn pack<T: Scalar>(
+        &self,
+        sizes: (usize, usize),
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
+    ) -> Vec<Vec<T>>;
+
+    /// Writes every element of the planes `y` of some channels of a group, from the first one on.
+    fn run<T: Scalar>(
+        &self,
+        from: &[T],
+        weights: &[Vec<T>],
+        outputs: usize,
+        channels: (usize, usize),
+        bias: Option<&[T]>,
+        y: (&mut [MaybeUninit<T>], usize),
+    );
+}
+
 /// Sizes of what goes in and what comes out.
-struct Layer {
-    batch: usize,
-    groups: usize,
+pub(super) struct Layer {
+    pub(super) batch: usize,
+    pub(super) groups: usize,
     /// Pixels of a channel that goes in and of one that comes out.
-    planes: (usize, usize),
+    pub(super) planes: (usize, usize),
     /// Output channels of a group.
-    outputs: usize,
+    pub(super) outputs: usize,
     /// Of the buffer that one group of one image is laid out in.
-    length: usize,
+    pub(super) length: usize,
 }
 
 impl Layer {
-    fn run<T: Scalar>(
+    pub(super) fn run<T: Scalar>(
         &self,
         x: &[T],
         bias: Option<&[T]>,
-        product: &Product,
+        method: &impl Method,
         weight: impl Fn(usize, usize, usize) -> T + Sync,
         lay_out: impl Fn(&[T], usize, &mut [T]) + Sync,
     ) -> Vec<T> {
         let (outputs, (plane_in, plane_out)) = (self.outputs, self.planes);
-        let mut y = vec![T::zero(); self.batch * self.groups * outputs * plane_out];
-        if y.is_empty() || x.is_empty() {
+        let count = self.batch * self.groups * outputs * plane_out;
+        if count == 0 || x.is_empty() {
+            let mut y = vec![T::zero(); count];
             start(&mut y, bias, plane_out);
             return y;
         }
-        let weights = product.pack(self.groups * outputs, outputs, weight);
+        let mut y = room(count);
+        let weights = method.pack((self.groups, outputs), weight);
         let tasks = self.batch * self.groups;
         let part = self.channels_of_a_part(tasks);
         y.par_chunks_mut(outputs * plane_out)
-            .zip(x.par_chunks(product.channels * plane_in))
+            .zip(x.par_chunks(x.len() / tasks))
             .enumerate()
             .with_min_len(tasks.div_ceil(4 * rayon::current_num_threads()))
             .for_each_init(
@@ -166,11 +192,12 @@ impl Layer {
                     parts.for_each(|(i, y)| {
                         let channels = (group, i * part);
                         let bias = bias.map(|bias| &bias[group * outputs + channels.1..]);
-                        product.run(from, &weights, outputs, channels, bias, (y, plane_out));
+                        method.run(from, &weights, outputs, channels, bias, (y, plane_out));
                     });
                 },
             );
-        y
+        // SAFETY: the chunks are all of `y`, and a method writes every element of its planes.
+        unsafe { written(y) }
     }
 
     /// All channels of an image are one task unless there are too few images for the threads.
@@ -208,7 +235,7 @@ impl Target {
     }
 
     /// Writes the results from `first` on.
-    fn write<T: Scalar>(&self, first: usize, results: &[T], plane: &mut [T]) {
+    fn write<T: Scalar>(&self, first: usize, results: &[T], plane: &mut [MaybeUninit<T>]) {
         let (left, right) = inside(self.step.1, self.origin.1, self.size.1);
         let end = first + results.len();
         for row in first / self.width..end.div_ceil(self.width) {
@@ -221,15 +248,23 @@ impl Target {
         }
     }
 
-    fn write_row<T: Scalar>(&self, row: usize, column: usize, from: &[T], plane: &mut [T]) {
+    fn write_row<T: Scalar>(
+        &self,
+        row: usize,
+        column: usize,
+        from: &[T],
+        plane: &mut [MaybeUninit<T>],
+    ) {
         let y = (row * self.step.0) as isize + self.origin.0;
         let x = (column * self.step.1) as isize + self.origin.1;
         let to = &mut plane[y as usize * self.size.1 + x as usize..];
         if self.step.1 == 1 {
-            to[..from.len()].copy_from_slice(from);
+            to[..from.len()].write_copy_of_slice(from);
         } else {
             let to = to.iter_mut().step_by(self.step.1);
-            to.zip(from).for_each(|(to, from)| *to = *from);
+            to.zip(from).for_each(|(to, from)| {
+                to.write(*from);
+            });
         }
     }
 }
@@ -287,74 +322,6 @@ impl Product {
         }
     }
 
-    /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
-    fn pack<T: Scalar>(
-        &self,
-        all: usize,
-        outputs: usize,
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
-    ) -> Vec<Vec<T>> {
-        let panels = outputs.next_multiple_of(TILE) / PANEL;
-        let pack = |pass: &Pass| {
-            let size = self.channels * pass.taps.len() * PANEL;
-            let mut packed = vec![T::zero(); all / outputs * panels * size];
-            let each = packed.par_chunks_mut(size.max(1)).enumerate();
-            each.for_each(|(i, panel)| {
-                let (group, first) = (i / panels, i % panels * PANEL);
-                for lane in 0..PANEL.min(outputs.saturating_sub(first)) {
-                    let o = group * outputs + first + lane;
-                    let mut to = panel.iter_mut().skip(lane).step_by(PANEL);
-                    for c in 0..self.channels {
-                        let taps = pass.taps.iter().zip(&mut to);
-                        taps.for_each(|(tap, to)| *to = weight(o, c, tap.0));
-                    }
-                }
-            });
-            packed
-        };
-        self.passes.iter().map(pack).collect()
-    }
-
-    /// The planes `y` of some channels of a group, from the first one on.
-    fn run<T: Scalar>(
-        &self,
-        from: &[T],
-        weights: &[Vec<T>],
-        outputs: usize,
-        (group, first): (usize, usize),
-        bias: Option<&[T]>,
-        (y, plane): (&mut [T], usize),
-    ) {
-        let panels = outputs.next_multiple_of(TILE) / PANEL;
-        let mut sums = vec![T::zero(); TILE * BLOCK];
-        for (pass, weights) in self.passes.iter().zip(weights) {
-            let offsets = self.offsets(pass);
-            let size = TILE * offsets.len();
-            let weights = &weights[(group * panels + first / PANEL) * offsets.len() * PANEL..];
-            let (start, end) = pass.target.range();
-            let pitch = self.pitch();
-            let mut at = start;
-            while at < end {
-                let len = (end - at).next_multiple_of(LANES).min(BLOCK);
-                for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
-                    simd::run(Sums {
-                        out: &mut sums,
-                        len,
-                        from: &from[start + (at - start) / PIXELS * pitch..],
-                        pitch,
-                        offsets: &offsets,
-                        weights: &weights[tile * size..][..size],
-                        bias: bias_of_tile(bias, tile),
-                    });
-                    for (sums, y) in sums.chunks_exact(BLOCK).zip(y.chunks_exact_mut(plane)) {
-                        pass.target.write(at, &sums[..len.min(end - at)], y);
-                    }
-                }
-                at += len;
-            }
-        }
-    }
-
     /// From a tile of pixels to the next.
     fn pitch(&self) -> usize {
         match self.place {
@@ -374,7 +341,85 @@ impl Product {
     }
 }
 
-fn bias_of_tile<T: Scalar>(bias: Option<&[T]>, tile: usize) -> [T; TILE] {
+impl Method for Product {
+    /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
+    fn pack<T: Scalar>(
+        &self,
+        sizes: (usize, usize),
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
+    ) -> Vec<Vec<T>> {
+        let pack = |pass: &Pass| {
+            let taps = pass.taps.len();
+            panels(sizes, self.channels * taps, |o, i| {
+                weight(o, i / taps, pass.taps[i % taps].0)
+            })
+        };
+        self.passes.iter().map(pack).collect()
+    }
+
+    fn run<T: Scalar>(
+        &self,
+        from: &[T],
+        weights: &[Vec<T>],
+        outputs: usize,
+        (group, first): (usize, usize),
+        bias: Option<&[T]>,
+        (y, plane): (&mut [MaybeUninit<T>], usize),
+    ) {
+        let panels = outputs.next_multiple_of(TILE) / PANEL;
+        let mut sums = vec![T::zero(); TILE * BLOCK];
+        for (pass, weights) in self.passes.iter().zip(weights) {
+            let offsets = self.offsets(pass);
+            let size = TILE * offsets.len();
+            let weights = &weights[(group * panels + first / PANEL) * offsets.len() * PANEL..];
+            let (start, end) = pass.target.range();
+            let pitch = self.pitch();
+            let mut at = start;
+            while at < end {
+                let len = (end - at).next_multiple_of(LANES).min(BLOCK);
+                for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
+                    simd::run(Sums {
+                        out: &mut sums,
+                        stride: BLOCK,
+                        len,
+                        from: &from[start + (at - start) / PIXELS * pitch..],
+                        pitch,
+                        offsets: &offsets,
+                        weights: &weights[tile * size..][..size],
+                        bias: bias_of_tile(bias, tile),
+                    });
+                    for (sums, y) in sums.chunks_exact(BLOCK).zip(y.chunks_exact_mut(plane)) {
+                        pass.target.write(at, &sums[..len.min(end - at)], y);
+                    }
+                }
+                at += len;
+            }
+        }
+    }
+}
+
+/// The weights `(output, term of its sum)` in panels: `(group, panel, term, output of the panel)`.
+pub(super) fn panels<T: Scalar>(
+    (groups, outputs): (usize, usize),
+    terms: usize,
+    weight: impl Fn(usize, usize) -> T + Sync,
+) -> Vec<T> {
+    let panels = outputs.next_multiple_of(TILE) / PANEL;
+    let size = terms * PANEL;
+    let mut packed = vec![T::zero(); groups * panels * size];
+    let each = packed.par_chunks_mut(size.max(1)).enumerate();
+    each.for_each(|(i, panel)| {
+        let (group, first) = (i / panels, i % panels * PANEL);
+        for lane in 0..PANEL.min(outputs.saturating_sub(first)) {
+            let o = group * outputs + first + lane;
+            let to = panel.iter_mut().skip(lane).step_by(PANEL);
+            to.enumerate().for_each(|(i, to)| *to = weight(o, i));
+        }
+    });
+    packed
+}
+
+pub(super) fn bias_of_tile<T: Scalar>(bias: Option<&[T]>, tile: usize) -> [T; TILE] {
     let mut starts = [T::zero(); TILE];
     if let Some(bias) = bias {
         starts
@@ -386,15 +431,17 @@ fn bias_of_tile<T: Scalar>(bias: Option<&[T]>, tile: usize) -> [T; TILE] {
 }
 
 /// `out[o, i] = bias[o] + Σ_k weights[k, o] · from[offsets[k] + i]` for two panels of outputs.
-struct Sums<'a, T> {
-    out: &'a mut [T],
-    len: usize,
-    from: &'a [T],
+pub(super) struct Sums<'a, T> {
+    pub(super) out: &'a mut [T],
+    /// From an output to the next.
+    pub(super) stride: usize,
+    pub(super) len: usize,
+    pub(super) from: &'a [T],
     /// From a tile of pixels in `from` to the next.
-    pitch: usize,
-    offsets: &'a [usize],
-    weights: &'a [T],
-    bias: [T; TILE],
+    pub(super) pitch: usize,
+    pub(super) offsets: &'a [usize],
+    pub(super) weights: &'a [T],
+    pub(super) bias: [T; TILE],
 }
 
 impl<T: Scalar> WithSimd for Sums<'_, T> {
@@ -461,7 +508,7 @@ impl<T: Scalar> Sums<'_, T> {
             }
         }
         for (o, sum) in sums.as_flattened().iter().enumerate() {
-            let out = &mut self.out[(panel * PANEL + o) * BLOCK + out..];
+            let out = &mut self.out[(panel * PANEL + o) * self.stride + out..];
             T::vectors_mut::<S>(&mut out[..V * T::lanes::<S>()]).copy_from_slice(sum);
         }
     }

@@ -19,6 +19,7 @@ mod phases;
 mod pointwise;
 mod second_order;
 mod weight_gradient;
+mod winograd;
 
 pub use conv_transpose1d::{ConvTranspose1dConfig, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2dConfig, conv_transpose2d};

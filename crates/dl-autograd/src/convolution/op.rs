@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
+use super::winograd::Winograd;
 use super::{composed, depthwise, direct, second_order, weight_gradient};
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
@@ -142,9 +143,15 @@ impl Convolution {
         let g = &self.geometry;
         match (direction, g.is_depthwise()) {
             (Direction::Forward, true) => depthwise::forward(g, x, affine),
-            (Direction::Forward, false) => direct::forward(g, x, affine),
             (Direction::Transposed, true) => depthwise::grad_input(g, x, affine),
-            (Direction::Transposed, false) => direct::grad_input(g, x, affine),
+            (Direction::Forward, false) => match Winograd::of(g) {
+                Some(winograd) => winograd.forward(x, affine),
+                None => direct::forward(g, x, affine),
+            },
+            (Direction::Transposed, false) => match Winograd::backwards(g) {
+                Some(winograd) => winograd.grad_input(x, affine),
+                None => direct::grad_input(g, x, affine),
+            },
         }
     }
 
@@ -171,9 +178,10 @@ impl Convolution {
             Direction::Forward => (dy, x),
             Direction::Transposed => (x, dy),
         };
-        match g.is_depthwise() {
-            true => depthwise::grad_weight(g, output, input),
-            false => weight_gradient::grad_weight(g, output, input),
+        match Winograd::of(g) {
+            Some(winograd) => winograd.grad_weight(output, input),
+            None if g.is_depthwise() => depthwise::grad_weight(g, output, input),
+            None => weight_gradient::grad_weight(g, output, input),
         }
     }
 

@@ -3,6 +3,8 @@
 //! There are `s_h·s_w` phases: every s-th row and column. A tap of the kernel is then a phase and one
 //! offset into its flattened rows.
 
+use std::mem::MaybeUninit;
+
 use super::geometry::Geometry;
 use crate::simd::Scalar;
 
@@ -88,6 +90,12 @@ impl Phases {
             let to = &mut phases[to..to + n];
             if step == 1 {
                 to.copy_from_slice(&plane[from..from + n]);
+            } else if step == 2 {
+                let (pairs, last) = plane[from..].as_chunks::<2>();
+                to.iter_mut().zip(pairs).for_each(|(t, x)| *t = x[0]);
+                if let ([.., to], [x]) = (&mut to[pairs.len().min(n)..], last) {
+                    *to = *x;
+                }
             } else {
                 let from = plane[from..].iter().step_by(step);
                 to.iter_mut().zip(from).for_each(|(t, x)| *t = *x);
@@ -95,16 +103,18 @@ impl Phases {
         });
     }
 
-    /// The inverse of [`split`](Self::split), dropping the padding.
-    pub(super) fn join<T: Scalar>(&self, g: &Geometry, phases: &[T], plane: &mut [T]) {
+    /// The inverse of [`split`](Self::split), dropping the padding: writes all of the plane.
+    pub(super) fn join<T: Scalar>(&self, g: &Geometry, phases: &[T], plane: &mut [MaybeUninit<T>]) {
         let step = g.config.stride.1;
         self.for_runs(g, |to, from, n| {
             let to = plane[to..].iter_mut().step_by(step);
-            to.zip(&phases[from..from + n]).for_each(|(t, x)| *t = *x);
+            to.zip(&phases[from..from + n]).for_each(|(t, x)| {
+                t.write(*x);
+            });
         });
     }
 
-    /// Copies the outputs of a plane to rows as wide as a phase's, or back.
+    /// Copies the outputs of a plane to rows as wide as a phase's.
     pub(super) fn widen<T: Scalar>(&self, g: &Geometry, plane: &[T], wide: &mut [T]) {
         for (from, to) in plane
             .chunks_exact(g.output.1)
@@ -114,12 +124,13 @@ impl Phases {
         }
     }
 
-    pub(super) fn narrow<T: Scalar>(&self, g: &Geometry, wide: &[T], plane: &mut [T]) {
+    /// The inverse of [`widen`](Self::widen): writes all of the plane.
+    pub(super) fn narrow<T: Scalar>(&self, g: &Geometry, wide: &[T], plane: &mut [MaybeUninit<T>]) {
         for (to, from) in plane
             .chunks_exact_mut(g.output.1)
             .zip(wide.chunks(self.width))
         {
-            to.copy_from_slice(&from[..to.len()]);
+            to.write_copy_of_slice(&from[..to.len()]);
         }
     }
 }

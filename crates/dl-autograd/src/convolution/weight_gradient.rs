@@ -17,7 +17,7 @@ use super::pointwise;
 use crate::simd::{self, Scalar};
 
 /// Rows `(c, t)` of a tile.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// Pixels between which all rows are visited: their `dy` stays near.
 const PIXELS: usize = 128;
 
@@ -56,18 +56,18 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
 
 /// Of one group.
 #[derive(Clone, Copy)]
-struct Sizes {
-    c_in: usize,
-    c_out: usize,
+pub(super) struct Sizes {
+    pub(super) c_in: usize,
+    pub(super) c_out: usize,
     taps: usize,
     /// `c_in · taps`.
     rows: usize,
     /// `c_out` in whole vectors.
-    width: usize,
+    pub(super) width: usize,
 }
 
 impl Sizes {
-    fn new(g: &Geometry) -> Self {
+    pub(super) fn new(g: &Geometry) -> Self {
         let (c_in, c_out) = (g.c_in / g.config.groups, g.c_out / g.config.groups);
         let taps = g.kernel.0 * g.kernel.1;
         Self {
@@ -80,7 +80,7 @@ impl Sizes {
     }
 
     /// `dy (image, group, channel, pixel)` as `(image, group, pixel, channel)`.
-    fn turn<T: Scalar>(&self, g: &Geometry, dy: &[T]) -> Vec<T> {
+    pub(super) fn turn<T: Scalar>(&self, g: &Geometry, dy: &[T]) -> Vec<T> {
         let pixels = g.pixels_out();
         let mut turned = vec![T::zero(); g.batch * g.config.groups * pixels * self.width];
         turned
@@ -149,14 +149,14 @@ fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
 }
 
 /// `sums[row, o] += Σ_pixels from[offsets[row] + pixel] · dy[pixel, o]`.
-struct Rows<'a, T> {
-    sums: &'a mut [T],
-    from: &'a [T],
-    offsets: &'a [usize],
-    dy: &'a [T],
-    width: usize,
+pub(super) struct Rows<'a, T> {
+    pub(super) sums: &'a mut [T],
+    pub(super) from: &'a [T],
+    pub(super) offsets: &'a [usize],
+    pub(super) dy: &'a [T],
+    pub(super) width: usize,
     /// Pixels of an output's line, and what lies between the starts of two lines in `from`.
-    lines: (usize, usize),
+    pub(super) lines: (usize, usize),
 }
 
 impl<T: Scalar> WithSimd for Rows<'_, T> {

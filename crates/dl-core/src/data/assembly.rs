@@ -12,6 +12,7 @@ use super::{Collate, DataError, Draw, OnError, Transform};
 pub(super) struct Assembly<T, C: Collate<T>> {
     pub collate: Arc<C>,
     pub transform: Option<Arc<dyn Transform<T>>>,
+    pub batch_transform: Option<Arc<dyn Transform<C::Batch>>>,
     pub seed: u64,
     pub epoch: u64,
     pub on_error: OnError,
@@ -29,6 +30,7 @@ pub(super) struct Pending<L, N> {
 impl<T, C: Collate<T>> Assembly<T, C> {
     pub fn build<L, N>(
         &self,
+        batch: usize,
         pending: impl Iterator<Item = Pending<L, N>>,
         stop: &AtomicBool,
     ) -> Built<C::Batch>
@@ -51,12 +53,23 @@ impl<T, C: Collate<T>> Assembly<T, C> {
         let batch = match failed {
             Some(error) => Err(error),
             None if items.is_empty() => Ok(None),
-            None => caught(|| self.collate.collate(items)).map(Some),
+            None => caught(|| self.collated(batch, items)).map(Some),
         };
         Built {
             batch,
             skipped,
             end: false,
+        }
+    }
+
+    fn collated(&self, number: usize, items: Vec<T>) -> Result<C::Batch, DataError> {
+        let batch = self.collate.collate(items)?;
+        match &self.batch_transform {
+            Some(transform) => {
+                let mut draw = Draw::of_batch(self.seed, self.epoch, number);
+                transform.apply(batch, &mut draw)
+            }
+            None => Ok(batch),
         }
     }
 

@@ -43,6 +43,14 @@ pub(super) struct Built<B> {
 }
 
 impl<B> Built<B> {
+    pub fn end() -> Self {
+        Self {
+            batch: Ok(None),
+            skipped: Vec::new(),
+            end: true,
+        }
+    }
+
     pub fn failed(error: DataError) -> Self {
         Self {
             batch: Err(error),

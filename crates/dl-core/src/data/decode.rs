@@ -33,10 +33,7 @@ pub fn decode_rgb(bytes: &[u8], name: &str) -> Result<Image, DataError> {
 
 /// Reads and decodes an image file into red, green and blue; see [`decode_rgb`].
 pub fn read_rgb(path: &Path) -> Result<Image, DataError> {
-    let bytes = std::fs::read(path).map_err(|reason| DataError::Read {
-        path: path.to_owned(),
-        reason,
-    })?;
+    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
     decode_rgb(&bytes, &path.display().to_string())
 }
 

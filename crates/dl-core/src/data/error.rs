@@ -1,7 +1,7 @@
 //! What can go wrong between a file and a batch.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why data could not be read, transformed or batched; every variant names the file or option at fault.
 ///
@@ -20,6 +20,52 @@ pub enum DataError {
         path: PathBuf,
         /// What the operating system or the decompressor says.
         reason: io::Error,
+    },
+    /// A file holds nothing to train on.
+    #[error("{} is empty, wanted {wanted}", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// A line of a file is not what it should be.
+    #[error("{}:{line}: wanted {wanted}, came {came}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What was wanted.
+        wanted: String,
+        /// What it is.
+        came: String,
+    },
+    /// A cell of a table, or a field of a record, is not what it should be.
+    #[error("{}:{line}, `{column}`: wanted {wanted}, came {came}", path.display())]
+    Cell {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The name of the column or field.
+        column: String,
+        /// What was wanted.
+        wanted: String,
+        /// What it holds.
+        came: String,
+    },
+    /// A table has no column of this name, or several.
+    #[error("{} has {count} columns `{name}`, wanted one; there are {}", path.display(), known.join(", "))]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// How many are called so.
+        count: usize,
+        /// The names that exist.
+        known: Vec<String>,
     },
     /// The folder of a data set does not exist.
     #[error("no folder {}; name one that holds a folder of images for each class", path.display())]
@@ -96,6 +142,28 @@ pub enum DataError {
         wanted: &'static str,
         /// Its type and dimensions.
         came: String,
+    },
+    /// A file is no batch of CIFAR images: its length is no number of whole records.
+    #[error("{} is no file of CIFAR images: wanted records of {record} bytes, came {bytes} bytes", path.display())]
+    CifarSize {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of a record.
+        record: usize,
+        /// Bytes of the file.
+        bytes: usize,
+    },
+    /// An image has a label that is no class.
+    #[error("image {image} of {}: wanted a label below {classes}, came {label}", path.display())]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// The image, from 0.
+        image: usize,
+        /// Its label.
+        label: u32,
+        /// Number of classes.
+        classes: usize,
     },
     /// Images and labels are not of one number.
     #[error("{} holds {image_count} images but {} holds {label_count} labels", images.display(), labels.display())]
@@ -197,6 +265,16 @@ pub enum DataError {
         /// Shape of this item.
         came: Vec<usize>,
     },
+    /// A token or a character is not in the vocabulary.
+    #[error("{token} at {at} is none of the {known} of the vocabulary")]
+    UnknownToken {
+        /// The token or character.
+        token: String,
+        /// Its place, from 0.
+        at: usize,
+        /// How many the vocabulary has.
+        known: usize,
+    },
     /// There is nothing to work on.
     #[error("{what} is empty")]
     Empty {
@@ -257,4 +335,21 @@ pub enum DataError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl DataError {
+    /// That a file or folder cannot be read, for `map_err`.
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |reason| Self::Read { path, reason }
+    }
+}
+
+/// A text in quotes, without its end if that is far away.
+pub(super) fn shown(text: &str) -> String {
+    const MOST: usize = 40;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
 }

@@ -1,13 +1,10 @@
 //! IDX files, the format of MNIST.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
-use super::DataError;
+use super::{DataError, plain_or_gzip};
 
 /// The values of an IDX file; numbers are big-endian in the file.
 ///
@@ -77,14 +74,7 @@ impl Idx {
     /// Reads a plain or gzip-compressed file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let failed = |reason| read_error(path, reason);
-        let mut file = BufReader::new(File::open(path).map_err(failed)?);
-        let compressed = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-        if compressed {
-            Self::read(MultiGzDecoder::new(file), path)
-        } else {
-            Self::read(file, path)
-        }
+        Self::read(plain_or_gzip::open(path)?, path)
     }
 
     /// Reads plain bytes to their end; `path` is what errors call them.
@@ -205,7 +195,7 @@ fn read_start<const N: usize>(
     let came = reader
         .take(N as u64)
         .read_to_end(&mut bytes)
-        .map_err(|reason| read_error(path, reason))?;
+        .map_err(DataError::read(path))?;
     bytes.try_into().map_err(|_| DataError::IdxTruncated {
         path: path.to_owned(),
         wanted,
@@ -223,7 +213,7 @@ fn read_exactly(
     let came = reader
         .take(header.bytes + 1)
         .read_to_end(&mut bytes)
-        .map_err(|reason| read_error(path, reason))? as u64;
+        .map_err(DataError::read(path))? as u64;
     let (path, wanted) = (path.to_owned(), header.length() + header.bytes);
     match came.cmp(&header.bytes) {
         std::cmp::Ordering::Less => Err(DataError::IdxTruncated {
@@ -233,13 +223,6 @@ fn read_exactly(
         }),
         std::cmp::Ordering::Equal => Ok(bytes),
         std::cmp::Ordering::Greater => Err(DataError::IdxTrailing { path, wanted }),
-    }
-}
-
-fn read_error(path: &Path, reason: std::io::Error) -> DataError {
-    DataError::Read {
-        path: path.to_owned(),
-        reason,
     }
 }
 

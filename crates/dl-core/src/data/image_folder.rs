@@ -79,7 +79,7 @@ fn images_below(class: &Path) -> Result<Vec<PathBuf>, DataError> {
     let (mut images, mut seen) = (Vec::new(), HashSet::new());
     let mut folders = vec![class.to_owned()];
     while let Some(folder) = folders.pop() {
-        let real = fs::canonicalize(&folder).map_err(|reason| read_error(&folder, reason))?;
+        let real = fs::canonicalize(&folder).map_err(DataError::read(&folder))?;
         if seen.insert(real) {
             let (inner, files): (Vec<_>, Vec<_>) =
                 entries(&folder)?.into_iter().partition(|e| e.is_dir());
@@ -97,10 +97,9 @@ fn images_below(class: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// What a folder holds, sorted by name, without what begins with a dot.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |reason| read_error(folder, reason);
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let entry = entry.map_err(DataError::read(folder))?;
         if !entry.file_name().as_encoded_bytes().starts_with(b".") {
             found.push(entry.path());
         }
@@ -117,13 +116,6 @@ fn is_image(path: &Path) -> bool {
 fn display_name(folder: &Path) -> String {
     let name = folder.file_name().unwrap_or(folder.as_os_str());
     name.to_string_lossy().into_owned()
-}
-
-fn read_error(path: &Path, reason: std::io::Error) -> DataError {
-    DataError::Read {
-        path: path.to_owned(),
-        reason,
-    }
 }
 
 impl Dataset for ImageFolder {

@@ -7,6 +7,7 @@ use dl_autograd::{Purpose, Rng};
 
 use super::assembly::{Assembly, Pending};
 use super::batches::{Batches, Build, Built, Pace};
+use super::option::above_zero;
 use super::plan::Plan;
 use super::{BatchSampler, Collate, DataError, Dataset, Position, Sampler, Transform};
 
@@ -45,10 +46,11 @@ pub enum OnError {
 /// assert_eq!(last.0.to_vec1::<u32>()?, [8, 9]);
 /// # Ok::<(), dl_core::data::DataError>(())
 /// ```
-pub struct DataLoader<D: Dataset, C> {
+pub struct DataLoader<D: Dataset, C: Collate<D::Item>> {
     dataset: Arc<D>,
     collate: Arc<C>,
     transform: Option<Arc<dyn Transform<D::Item>>>,
+    batch_transform: Option<Arc<dyn Transform<C::Batch>>>,
     batch_size: usize,
     order: Order,
     seed: u64,
@@ -78,6 +80,7 @@ where
             dataset: Arc::new(dataset),
             collate: Arc::new(collate),
             transform: None,
+            batch_transform: None,
             batch_size: 1,
             order: Order::Given,
             seed: 0,
@@ -91,6 +94,12 @@ where
     /// Changes each item before it is batched. Default: none.
     pub fn transform(mut self, transform: impl Transform<D::Item> + 'static) -> Self {
         self.transform = Some(Arc::new(transform));
+        self
+    }
+
+    /// Changes each batch, with random numbers of its own, such as [`Mixup`](super::Mixup). Default: none.
+    pub fn batch_transform(mut self, transform: impl Transform<C::Batch> + 'static) -> Self {
+        self.batch_transform = Some(Arc::new(transform));
         self
     }
 
@@ -199,6 +208,7 @@ where
             assembly: Assembly {
                 collate: Arc::clone(&self.collate),
                 transform: self.transform.clone(),
+                batch_transform: self.batch_transform.clone(),
                 seed: self.seed,
                 epoch: position.epoch,
                 on_error: self.on_error,
@@ -234,7 +244,8 @@ where
     }
 
     fn plan(&self, epoch: u64) -> Result<Plan, DataError> {
-        self.validate()?;
+        above_zero("batch_size", self.batch_size)?;
+        above_zero("prefetch", self.prefetch)?;
         let len = self.dataset.len();
         let order = match &self.order {
             Order::Given => (0..len).collect(),
@@ -251,18 +262,6 @@ where
             }
         };
         Plan::cut(order, self.batch_size, self.drop_last, len)
-    }
-
-    fn validate(&self) -> Result<(), DataError> {
-        let options = [("batch_size", self.batch_size), ("prefetch", self.prefetch)];
-        match options.into_iter().find(|&(_, value)| value == 0) {
-            Some((option, _)) => Err(DataError::Option {
-                option,
-                wanted: "above 0",
-                came: "0".to_owned(),
-            }),
-            None => Ok(()),
-        }
     }
 }
 
@@ -289,6 +288,6 @@ impl<D: Dataset, C: Collate<D::Item>> Build<C::Batch> for Job<D, C> {
             load: move || self.dataset.get(index),
             name: move || self.dataset.name(index),
         });
-        self.assembly.build(pending, stop)
+        self.assembly.build(batch, pending, stop)
     }
 }

@@ -1,5 +1,16 @@
 //! From files to batches: data sets, splits, transforms and the loader.
 //!
+//! | source | what |
+//! |---|---|
+//! | images | [`ImageFolder`], [`IdxImages`] (MNIST), [`Cifar`], [`SampleDataset`] |
+//! | tables | [`Table`] (CSV, TSV), also by classes or targets |
+//! | text | [`TextLines`], [`JsonLines`], [`TokenWindows`], [`CharVocabulary`] |
+//! | memory | [`TensorDataset`] |
+//! | made up | [`Spirals`], [`Blobs`], [`Moons`], [`Circles`], [`CopyTask`], [`LinearRegression`], [`SineRegression`] |
+//! | streams | [`TextStream`], [`JsonStream`], [`TableStream`], [`IterStream`], by a [`StreamLoader`] |
+//!
+//! A source of one's own is a [`Dataset`] or, where there is no index, an [`IterableDataset`].
+//!
 //! ```no_run
 //! use dl_core::data::*;
 //! let train = ImageFolder::open("pets/train")?;
@@ -17,6 +28,7 @@
 
 mod assembly;
 mod batches;
+mod cifar;
 mod collate;
 mod concat;
 mod dataset;
@@ -29,18 +41,26 @@ mod image_folder;
 mod k_fold;
 mod loader;
 mod map;
+mod option;
+mod plain_or_gzip;
 mod plan;
 mod position;
 mod sample;
 mod sampler;
 mod split;
+mod stream;
 mod subset;
+mod synthetic;
+mod tables;
 mod tensor_dataset;
+mod text;
+mod tokens;
 mod transform;
 mod workers;
 
 pub use self::image::Image;
 pub use batches::Batches;
+pub use cifar::{Cifar, CifarLabels, CifarPart};
 pub use collate::{Collate, StackImages, StackTensors};
 pub use concat::Concat;
 pub use dataset::{Dataset, Labelled};
@@ -56,9 +76,17 @@ pub use position::Position;
 pub use sample::{Sample, SampleDataset};
 pub use sampler::{BatchSampler, ClassBalancedSampler, LengthBuckets, Sampler, WeightedSampler};
 pub use split::{HoldOut, first_per_class, hold_out, stratified_hold_out};
+pub use stream::{
+    IterStream, IterableDataset, JsonStream, Records, StreamLoader, StreamMap, TableStream,
+    TextRecord, TextStream,
+};
 pub use subset::Subset;
+pub use synthetic::{Blobs, Circles, CopyTask, LinearRegression, Moons, SineRegression, Spirals};
+pub use tables::{ClassLabels, Row, Table, TableClassification, TableFormat, TableRegression};
 pub use tensor_dataset::TensorDataset;
+pub use text::{JsonLines, JsonRecord, TextLines};
+pub use tokens::{CharVocabulary, PadTokens, Padded, TokenWindows};
 pub use transform::{
-    CenterCrop, Compose, Draw, Grayscale, Normalize, RandomCrop, RandomHorizontalFlip,
-    RandomResizedCrop, Resize, ToRgb, Transform,
+    CenterCrop, ColorJitter, Compose, Cutmix, Draw, Grayscale, Mixup, Normalize, RandomCrop,
+    RandomErasing, RandomHorizontalFlip, RandomResizedCrop, Resize, ToRgb, Transform,
 };

@@ -1,15 +1,42 @@
 //! Where the loop takes its batches from.
 
-use crate::data::{Batches, Collate, DataError, DataLoader, Dataset, Position};
+use crate::data::{
+    Batches, Collate, DataError, DataLoader, Dataset, IterableDataset, Position, StreamLoader,
+};
 
-/// Batches that can be had again from any position; [`DataLoader`] is one.
+/// Batches that can be had again from any position; [`DataLoader`] and [`StreamLoader`] are two.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use dl_core::data::{IterStream, StackTensors, StreamLoader};
+/// use dl_core::{Params, layers::linear, train::{Trainer, TrainerConfig}};
+/// use dl_optim::{Optimizer, Sgd};
+/// // Points on the line y = 2x + 1, without end; every epoch has 8 batches of them.
+/// let point = |n: u32| {
+///     let x = Tensor::new(&[f64::from(n % 7) / 7.], &Device::Cpu)?.to_dtype(candle_core::DType::F32)?;
+///     Ok((x.clone(), ((x * 2.)? + 1.)?))
+/// };
+/// let stream = move |epoch: u64| (epoch as u32..).map(point);
+/// let train = StreamLoader::new(IterStream::new(stream), StackTensors).batch_size(4).epoch_batches(8);
+/// let params = Params::new(0, &Device::Cpu);
+/// let model = linear(1, 1, params.vb())?;
+/// let optimizer = Optimizer::new(params.trainable(), Sgd { lr: 0.3, ..Sgd::default() })?;
+/// let config = TrainerConfig { epochs: 20, ..Default::default() };
+/// let history = Trainer::new(&model, optimizer, config)
+///     .loss(|z, y| (z - y)?.sqr()?.sum(1))
+///     .no_metrics()
+///     .fit(&train, &train)?;
+/// assert_eq!(history[19].step, 160);
+/// assert!(history[19].metric("eval_loss")? < 1e-3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BatchSource<B> {
-    /// Batches of an epoch.
-    fn len(&self) -> usize;
+    /// Batches of an epoch, if that is known before its end.
+    fn len(&self) -> Option<usize>;
 
-    /// Whether an epoch has no batches.
+    /// Whether an epoch is known to have no batches.
     fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == Some(0)
     }
 
     /// The batches from a position to the end of its epoch.
@@ -33,8 +60,8 @@ where
     D: Dataset<Item: 'static> + 'static,
     C: Collate<D::Item, Batch: Send + 'static> + 'static,
 {
-    fn len(&self) -> usize {
-        DataLoader::len(self)
+    fn len(&self) -> Option<usize> {
+        Some(DataLoader::len(self))
     }
 
     fn batches(
@@ -46,6 +73,23 @@ where
 
     fn indices(&self, position: Position) -> Result<Vec<usize>, DataError> {
         DataLoader::indices(self, position)
+    }
+}
+
+impl<S, C> BatchSource<C::Batch> for StreamLoader<S, C>
+where
+    S: IterableDataset<Item: 'static> + 'static,
+    C: Collate<S::Item, Batch: Send + 'static> + 'static,
+{
+    fn len(&self) -> Option<usize> {
+        self.planned_batches()
+    }
+
+    fn batches(
+        &self,
+        position: Position,
+    ) -> Result<Box<dyn BatchStream<C::Batch> + '_>, DataError> {
+        Ok(Box::new(StreamLoader::batches(self, position)?))
     }
 }
 

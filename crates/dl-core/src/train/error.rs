@@ -119,6 +119,12 @@ pub enum TrainError {
         /// Which data: training or evaluation.
         split: &'static str,
     },
+    /// A stream of training data does not know its length, and nothing else ends the run.
+    #[error(
+        "the training data do not know how many batches they have; set `max_steps`, \
+         `limit_train_batches` or the loader's `epoch_batches`"
+    )]
+    UnknownLength,
     /// No metric has this name.
     #[error("no metric `{name}`; there are {}", known.join(", "))]
     UnknownMetric {

@@ -436,9 +436,13 @@ fn load_weights(params: &Params, part: &Part) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// Of targets that are shares of classes, the largest counts.
 fn accuracy(output: &Tensor, labels: &Tensor) -> CandleResult<Mean> {
     let mut accuracy = Accuracy::new();
-    accuracy.update(output, labels)?;
+    match labels.dtype().is_float() && labels.rank() == output.rank() {
+        true => accuracy.update(output, &labels.argmax(1)?)?,
+        false => accuracy.update(output, labels)?,
+    }
     Ok(Mean::of(accuracy.correct() as f64, accuracy.total() as f64))
 }
 

@@ -181,7 +181,20 @@ impl<'a, S> Trainer<'a, S> {
         Ok(config.max_steps.map_or(steps, |max| max.min(steps)))
     }
 
+    /// As [`Trainer::total_steps`], for a source that may not know its batches: then `max_steps` or
+    /// `limit_train_batches` must end the run.
+    fn planned_steps(&self, batches: Option<usize>) -> Result<usize, TrainError> {
+        match (batches.or(self.config.train_limit()), self.config.max_steps) {
+            (Some(batches), _) => self.total_steps(batches),
+            (None, Some(max_steps)) => self.config.validate().map(|()| max_steps),
+            (None, None) => Err(TrainError::UnknownLength),
+        }
+    }
+
     /// Trains on `train`, evaluating on `eval`.
+    ///
+    /// A stream that does not know its length needs `max_steps` or `limit_train_batches` for the plan; it
+    /// may end sooner.
     pub fn fit<B>(
         &mut self,
         train: &dyn BatchSource<B>,
@@ -190,7 +203,7 @@ impl<'a, S> Trainer<'a, S> {
     where
         S: TrainStep<B>,
     {
-        let total_steps = self.total_steps(train.len())?;
+        let total_steps = self.planned_steps(train.len())?;
         if eval.is_empty() {
             let split = "evaluation";
             return Err(TrainError::NoBatches { split });
@@ -299,6 +312,11 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         let seconds = begun.elapsed().as_secs_f64();
         self.state.totals.seconds += seconds;
         self.state.totals.data_seconds += seconds;
+        if self.state.position.batch == 0 && !feed.has_next() {
+            // Only a stream can turn out to be empty.
+            let split = "training";
+            return Err(TrainError::NoBatches { split });
+        }
         let mut flow = Flow::Continue;
         while feed.has_next() && flow == Flow::Continue && !self.limit_reached(self.state.step) {
             flow = self.one_step(&mut feed)?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// How weight decay acts.
 ///
@@ -28,13 +28,18 @@ impl WeightDecay {
         }
     }
 
-    /// What θ is multiplied by and what share of it is added to the gradient, where the rate is `lr`
-    /// and λ is `amount`.
-    pub(super) fn split(self, lr: f64, amount: f64) -> (f64, f64) {
+    /// What it does in a step, where the rate is `lr` and λ is `amount`.
+    pub(super) fn decay(self, lr: f64, amount: f64) -> Decay {
         match self {
-            Self::L2(_) => (1.0, amount),
-            Self::Decoupled(_) => (1.0 - lr * amount, 0.0),
+            Self::L2(_) => Decay::l2(amount),
+            Self::Decoupled(_) => Decay::decoupled(lr, amount),
         }
+    }
+
+    /// What θ is multiplied by and what share of it is added to the gradient.
+    pub(super) fn split(self, lr: f64, amount: f64) -> (f64, f64) {
+        let Decay { kept, l2 } = self.decay(lr, amount);
+        (kept, l2)
     }
 }
 
@@ -106,10 +111,7 @@ impl Adam {
     /// The numbers of this step.
     pub(super) fn now(&self, at: &Update<'_>) -> Now {
         let (beta1, beta2) = self.betas;
-        let (shrunk, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         Now {
-            shrunk,
-            l2,
             beta1,
             beta2,
             eps: self.eps,
@@ -138,19 +140,21 @@ impl Rule for Adam {
     fn validate(&self) -> Result<()> {
         self.validate_as("adam")
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = self.now(&at);
+        let decay = self.weight_decay.decay(at.lr, at.weight_decay);
         match self.amsgrad {
-            true => at.elementwise::<3, _>(&now),
-            false => at.elementwise::<2, _>(&now),
+            true => at.descend::<3, _>(decay, &now),
+            false => at.descend::<2, _>(decay, &now),
         }
     }
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Now {
-    shrunk: f64,
-    l2: f64,
     beta1: f64,
     beta2: f64,
     eps: f64,
@@ -159,37 +163,32 @@ pub(super) struct Now {
 }
 
 impl Now {
-    /// The decayed parameter and both moments.
     #[inline(always)]
-    fn moments<R: Real>(&self, theta: R, g: R, m: R, v: R) -> (R, R, R) {
-        let g = g.add_scaled(&theta, self.l2);
+    fn moments<R: Real>(&self, g: R, m: R, v: R) -> (R, R) {
         let m = m.lerp(g.clone(), 1.0 - self.beta1);
         let v = v.scale(self.beta2) + g.clone().scale(1.0 - self.beta2) * g;
-        (theta.scale(self.shrunk), m, v)
+        (m, v)
     }
 
     #[inline(always)]
-    fn step<R: Real>(&self, theta: R, m: R, v: R) -> R {
-        theta - m.scale(self.rate) / v.sqrt().scale(self.correction).shift(self.eps)
-    }
-}
-
-impl Kernel<2> for Now {
-    #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
-        let (theta, m, v) = self.moments(theta, g, m, v);
-        (self.step(theta, m.clone(), v.clone()), [m, v])
+    fn quotient<R: Real>(&self, m: R, v: R) -> R {
+        m.scale(self.rate) / v.sqrt().scale(self.correction).shift(self.eps)
     }
 }
 
-impl Kernel<3> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m, v, largest]: [R; 3]) -> (R, [R; 3]) {
-        let (theta, m, v) = self.moments(theta, g, m, v);
+    fn step<R: Real>(&self, _: &R, g: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
+        let (m, v) = self.moments(g, m, v);
+        (self.quotient(m.clone(), v.clone()), [m, v])
+    }
+}
+
+impl Descent<3> for Now {
+    #[inline(always)]
+    fn step<R: Real>(&self, _: &R, g: R, [m, v, largest]: [R; 3]) -> (R, [R; 3]) {
+        let (m, v) = self.moments(g, m, v);
         let largest = largest.larger(v.clone());
-        (
-            self.step(theta, m.clone(), largest.clone()),
-            [m, v, largest],
-        )
+        (self.quotient(m.clone(), largest.clone()), [m, v, largest])
     }
 }

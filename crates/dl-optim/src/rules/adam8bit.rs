@@ -107,11 +107,15 @@ impl Rule for Adam8bit {
     fn validate(&self) -> Result<()> {
         self.adam().validate_as("adam8bit")
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = self.adam().now(&at);
+        let decay = self.weight_decay.decay(at.lr, at.weight_decay);
         match at.slots.len() {
-            2 => at.elementwise::<2, _>(&now),
-            _ => at.blockwise(&now),
+            2 => at.descend::<2, _>(decay, &now),
+            _ => at.descend_blockwise(decay, &now),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// Adamax: Adam with the largest recent gradient in the place of the second moment (Kingma and Ba,
 /// 2015).
@@ -77,34 +77,35 @@ impl Rule for Adamax {
         require_not_negative("adamax", "eps", self.eps)?;
         require_not_negative("adamax", "weight_decay", self.weight_decay)
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let (beta1, beta2) = self.betas;
         let now = Now {
             rate: at.lr / (1.0 - beta1.powf(at.step as f64)),
-            weight_decay: at.weight_decay,
             beta1,
             beta2,
             eps: self.eps,
         };
-        at.elementwise::<2, _>(&now)
+        let decay = Decay::l2(at.weight_decay);
+        at.descend::<2, _>(decay, &now)
     }
 }
 
 #[derive(Clone, Copy)]
 struct Now {
     rate: f64,
-    weight_decay: f64,
     beta1: f64,
     beta2: f64,
     eps: f64,
 }
 
-impl Kernel<2> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m, u]: [R; 2]) -> (R, [R; 2]) {
-        let g = g.add_scaled(&theta, self.weight_decay);
+    fn step<R: Real>(&self, _: &R, g: R, [m, u]: [R; 2]) -> (R, [R; 2]) {
         let m = m.lerp(g.clone(), 1.0 - self.beta1);
         let u = u.scale(self.beta2).larger(g.abs().shift(self.eps));
-        (theta - m.clone().scale(self.rate) / u.clone(), [m, u])
+        (m.clone().scale(self.rate) / u.clone(), [m, u])
     }
 }

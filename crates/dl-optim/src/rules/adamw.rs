@@ -100,6 +100,9 @@ impl Rule for AdamW {
     fn validate(&self) -> Result<()> {
         self.adam().validate_as("adamw")
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         self.adam().update(at)
     }

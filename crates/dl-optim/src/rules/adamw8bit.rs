@@ -90,6 +90,9 @@ impl Rule for AdamW8bit {
     fn validate(&self) -> Result<()> {
         self.adam8bit().adam().validate_as("adamw8bit")
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         self.adam8bit().update(at)
     }

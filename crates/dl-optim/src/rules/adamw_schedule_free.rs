@@ -49,6 +49,8 @@ pub struct AdamWScheduleFree {
     pub r: f64,
     /// Power p of the rate in the weight of the average, finite. Default `2`.
     pub weight_lr_power: f64,
+    /// Climbs instead of descending. Default `false`.
+    pub maximize: bool,
 }
 
 impl Default for AdamWScheduleFree {
@@ -61,6 +63,7 @@ impl Default for AdamWScheduleFree {
             warmup_steps: 0,
             r: 0.0,
             weight_lr_power: 2.0,
+            maximize: false,
         }
     }
 }
@@ -81,7 +84,7 @@ impl Rule for AdamWScheduleFree {
             name: "adamw_schedule_free",
             lr: self.lr,
             weight_decay: self.weight_decay,
-            maximize: false,
+            maximize: self.maximize,
         }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {

@@ -107,6 +107,9 @@ impl Rule for Came {
         require_not_negative(owner, "eps1", self.eps1)?;
         require_not_negative(owner, "eps2", self.eps2)
     }
+    fn can_be_cautious(&self) -> bool {
+        matches!(self.weight_decay, WeightDecay::Decoupled(_))
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let (kept, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         let (g, path) = (decayed_gradient(&at, l2)?, at.path);

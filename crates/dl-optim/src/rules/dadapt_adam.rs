@@ -155,19 +155,22 @@ impl Rule for DAdaptAdam {
         *k += 1.0;
         true
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let &[_, _, before, k] = at.shared else {
             candle_core::bail!("dadapt_adam shares 4 numbers, got {}", at.shared.len());
         };
-        let decay = self.rate(before, k, at.lr / at.lr_scale);
+        let rate = self.rate(before, k, at.lr / at.lr_scale);
+        let decay = self.weight_decay.decay(rate, at.weight_decay);
         let now = Now {
-            kept: self.weight_decay.split(decay, at.weight_decay).0,
             rate: 1.0,
             eps: self.eps,
         };
         match at.lr == 0.0 {
             true => Ok(()),
-            false => at.leading::<2>()?.elementwise::<2, _>(&now),
+            false => at.leading::<2>()?.descend::<2, _>(decay, &now),
         }
     }
 }

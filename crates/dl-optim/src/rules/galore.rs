@@ -164,6 +164,9 @@ impl Rule for GaLore {
         }
         Ok(())
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let g = at.gradient()?.contiguous()?;
         if g.elem_count() == 0 {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// Lion: the sign of an interpolated moment, which a second share then carries on (Chen et al.,
 /// 2023). Half of Adam's memory; rates are three to ten times smaller and decays as much larger.
@@ -70,30 +70,31 @@ impl Rule for Lion {
         require_share("lion", "betas.1", self.betas.1)?;
         require_not_negative("lion", "weight_decay", self.weight_decay)
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = Now {
             lr: at.lr,
-            kept: 1.0 - at.lr * at.weight_decay,
             beta1: self.betas.0,
             beta2: self.betas.1,
         };
-        at.elementwise::<1, _>(&now)
+        let decay = Decay::decoupled(at.lr, at.weight_decay);
+        at.descend::<1, _>(decay, &now)
     }
 }
 
 #[derive(Clone, Copy)]
 struct Now {
     lr: f64,
-    kept: f64,
     beta1: f64,
     beta2: f64,
 }
 
-impl Kernel<1> for Now {
+impl Descent<1> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m]: [R; 1]) -> (R, [R; 1]) {
+    fn step<R: Real>(&self, _: &R, g: R, [m]: [R; 1]) -> (R, [R; 1]) {
         let c = m.clone().lerp(g.clone(), 1.0 - self.beta1);
-        let theta = theta.scale(self.kept) - c.sign().scale(self.lr);
-        (theta, [m.lerp(g, 1.0 - self.beta2)])
+        (c.sign().scale(self.lr), [m.lerp(g, 1.0 - self.beta2)])
     }
 }

@@ -39,6 +39,17 @@ mod sparse_adam;
 mod adamw_schedule_free;
 mod sgd_schedule_free;
 
+mod adabelief;
+mod adan;
+mod ademamix;
+mod cautious;
+mod ftrl;
+mod lamb;
+mod lars;
+mod madgrad;
+mod novograd;
+mod yogi;
+
 pub use adadelta::Adadelta;
 pub use adafactor::Adafactor;
 pub use adagrad::Adagrad;
@@ -73,3 +84,14 @@ pub use sparse_adam::SparseAdam;
 
 pub use adamw_schedule_free::AdamWScheduleFree;
 pub use sgd_schedule_free::SgdScheduleFree;
+
+pub use adabelief::AdaBelief;
+pub use adan::Adan;
+pub use ademamix::AdEmaMix;
+pub use cautious::Cautious;
+pub use ftrl::Ftrl;
+pub use lamb::Lamb;
+pub use lars::Lars;
+pub use madgrad::MadGrad;
+pub use novograd::NovoGrad;
+pub use yogi::Yogi;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// Momentum as textbooks and Keras write it: the velocity is a step, with the rate inside (Polyak,
 /// 1964; Nesterov, 1983).
@@ -77,14 +77,17 @@ impl Rule for Momentum {
         require_share("momentum", "momentum", self.momentum)?;
         require_not_negative("momentum", "weight_decay", self.weight_decay)
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = Now {
             lr: at.lr,
             momentum: self.momentum,
             nesterov: self.nesterov,
-            weight_decay: at.weight_decay,
         };
-        at.elementwise::<1, _>(&now)
+        let decay = Decay::l2(at.weight_decay);
+        at.descend::<1, _>(decay, &now)
     }
 }
 
@@ -93,18 +96,17 @@ struct Now {
     lr: f64,
     momentum: f64,
     nesterov: bool,
-    weight_decay: f64,
 }
 
-impl Kernel<1> for Now {
+impl Descent<1> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [v]: [R; 1]) -> (R, [R; 1]) {
-        let step = g.add_scaled(&theta, self.weight_decay).scale(self.lr);
+    fn step<R: Real>(&self, _: &R, g: R, [v]: [R; 1]) -> (R, [R; 1]) {
+        let step = g.scale(self.lr);
         let v = v.scale(self.momentum) + step.clone();
         let step = match self.nesterov {
             true => v.clone().scale(self.momentum) + step,
             false => v.clone(),
         };
-        (theta - step, [v])
+        (step, [v])
     }
 }

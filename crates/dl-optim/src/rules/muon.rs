@@ -93,6 +93,8 @@ pub struct Muon {
     pub ns_steps: usize,
     /// How the rate follows the shape. Default [`AdjustLr::Original`].
     pub adjust_lr_fn: AdjustLr,
+    /// Climbs instead of descending, which PyTorch's cannot. Default `false`.
+    pub maximize: bool,
 }
 
 impl Default for Muon {
@@ -106,6 +108,7 @@ impl Default for Muon {
             eps: 1e-7,
             ns_steps: 5,
             adjust_lr_fn: AdjustLr::Original,
+            maximize: false,
         }
     }
 }
@@ -116,7 +119,7 @@ impl Rule for Muon {
             name: "muon",
             lr: self.lr,
             weight_decay: self.weight_decay,
-            maximize: false,
+            maximize: self.maximize,
         }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
@@ -136,6 +139,9 @@ impl Rule for Muon {
     }
     fn refuses(&self, shape: &[usize]) -> Option<&'static str> {
         (shape.len() != 2).then_some("[rows, columns]")
+    }
+    fn can_be_cautious(&self) -> bool {
+        true
     }
     fn update(&self, mut at: Update<'_>) -> candle_core::Result<()> {
         let (rows, columns) = at.theta()?.dims2()?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update, WeightDecay};
+use crate::{Basics, Descent, Real, Result, Rule, Slot, Update, WeightDecay};
 
 /// NAdam: Adam that looks one step ahead, as Nesterov's momentum does (Dozat, 2016).
 ///
@@ -73,10 +73,7 @@ impl NAdam {
     fn now(&self, at: &Update<'_>, product: f64) -> Now {
         let (beta1, beta2) = self.betas;
         let (mu, next) = (self.momentum(at.step), self.momentum(at.step + 1));
-        let (kept, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         Now {
-            kept,
-            l2,
             beta1,
             beta2,
             eps: self.eps,
@@ -111,18 +108,20 @@ impl Rule for NAdam {
         require_not_negative("nadam", "weight_decay", self.weight_decay.amount())?;
         require_not_negative("nadam", "momentum_decay", self.momentum_decay)
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, mut at: Update<'_>) -> candle_core::Result<()> {
         at.set_scalar(PRODUCT, at.scalar(PRODUCT)? * self.momentum(at.step))?;
         // Read back: it is what the slot can hold that divides.
         let now = self.now(&at, at.scalar(PRODUCT)?);
-        at.elementwise::<2, _>(&now)
+        let decay = self.weight_decay.decay(at.lr, at.weight_decay);
+        at.descend::<2, _>(decay, &now)
     }
 }
 
 #[derive(Clone, Copy)]
 struct Now {
-    kept: f64,
-    l2: f64,
     beta1: f64,
     beta2: f64,
     eps: f64,
@@ -131,14 +130,13 @@ struct Now {
     moment_rate: f64,
 }
 
-impl Kernel<2> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
-        let g = g.add_scaled(&theta, self.l2);
+    fn step<R: Real>(&self, _: &R, g: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
         let m = m.lerp(g.clone(), 1.0 - self.beta1);
         let v = v.scale(self.beta2) + g.clone().scale(1.0 - self.beta2) * g.clone();
         let a = v.clone().scale(self.correction).sqrt().shift(self.eps);
-        let theta = theta.scale(self.kept) - g.scale(self.gradient_rate) / a.clone();
-        (theta - m.clone().scale(self.moment_rate) / a, [m, v])
+        let step = g.scale(self.gradient_rate) / a.clone();
+        (step + m.clone().scale(self.moment_rate) / a, [m, v])
     }
 }

@@ -3,12 +3,13 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::{AdEmaMix, AdaBelief, Adan, Ftrl, Lamb, Lars, MadGrad, NovoGrad, Yogi};
 use super::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, Momentum, Muon, NAdam, RAdam,
     RmsProp, Rprop, Sgd, SignSgd, SparseAdam,
 };
 use super::{Adam8bit, AdamW8bit, DAdaptAdam, DAdaptSgd, Prodigy};
-use super::{AdamWScheduleFree, Came, SgdScheduleFree, Sophia};
+use super::{AdamWScheduleFree, Came, Cautious, SgdScheduleFree, Sophia};
 #[cfg(feature = "spectral")]
 use super::{GaLore, Shampoo, Soap};
 use crate::{Error, Result, Rule};
@@ -64,9 +65,20 @@ rules! {
     #[cfg(feature = "spectral")]
     "soap" => Soap,
     "sgd_schedule_free" => SgdScheduleFree,
+    "adabelief" => AdaBelief,
+    "adan" => Adan,
+    "ademamix" => AdEmaMix,
+    "ftrl" => Ftrl,
+    "lamb" => Lamb,
+    "lars" => Lars,
+    "madgrad" => MadGrad,
+    "novograd" => NovoGrad,
+    "yogi" => Yogi,
 }
 
 /// The rule of this name with these options; options that are left out have their defaults.
+///
+/// Rules with a momentum take `"cautious": true` too; see [`Cautious`].
 ///
 /// Fails on an unknown name, an unknown option and a value outside its range.
 ///
@@ -76,9 +88,27 @@ rules! {
 /// # Ok::<(), dl_optim::Error>(())
 /// ```
 pub fn rule_named(name: &str, options: Value) -> Result<Box<dyn Rule>> {
+    let (cautious, options) = without_caution(name, options)?;
     let rule = read_named(name, options)?;
+    let rule = match cautious {
+        true => Cautious::new(rule).into(),
+        false => rule,
+    };
     rule.validate()?;
     Ok(rule)
+}
+
+/// The option that every rule has, and the rule's own.
+fn without_caution(name: &str, mut options: Value) -> Result<(bool, Value)> {
+    let cautious = options
+        .as_object_mut()
+        .and_then(|options| options.remove("cautious"));
+    let cautious = cautious.map(serde_json::from_value).transpose();
+    let cautious = cautious.map_err(|source| Error::UnreadableOptions {
+        owner: name.to_string(),
+        source,
+    })?;
+    Ok((cautious.unwrap_or(false), options))
 }
 
 fn read<R: Rule + DeserializeOwned + 'static>(name: &str, options: Value) -> Result<Box<dyn Rule>> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::distance::{Distance, bias_correction};
 use crate::norm::total;
 use crate::rule::{require, require_not_negative, require_share};
-use crate::{Basics, Kernel, NormType, Real, Result, Rule, Slot, Update, WeightDecay};
+use crate::{Basics, Descent, Kernel, NormType, Real, Result, Rule, Slot, Update, WeightDecay};
 
 /// Prodigy: Adam that finds its rate from how far it has come (Mishchenko and Defazio, 2024).
 ///
@@ -182,19 +182,22 @@ impl Rule for Prodigy {
         *k += 1.0;
         true
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let &[d, _, _, before, k] = at.shared else {
             candle_core::bail!("prodigy shares 5 numbers, got {}", at.shared.len());
         };
         let rate = self.rate(before, k, at.lr);
+        let decay = self.weight_decay.decay(rate, at.weight_decay);
         let now = Now {
-            kept: self.weight_decay.split(rate, at.weight_decay).0,
             rate,
             eps: d * self.eps,
         };
         match at.lr == 0.0 {
             true => Ok(()),
-            false => at.leading::<2>()?.elementwise::<2, _>(&now),
+            false => at.leading::<2>()?.descend::<2, _>(decay, &now),
         }
     }
 }
@@ -223,15 +226,14 @@ impl Kernel<4> for Sums {
 
 #[derive(Clone, Copy)]
 pub(super) struct Now {
-    pub(super) kept: f64,
     pub(super) rate: f64,
     pub(super) eps: f64,
 }
 
-impl Kernel<2> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, _: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
+    fn step<R: Real>(&self, _: &R, _: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
         let step = m.clone().scale(self.rate) / v.clone().sqrt().shift(self.eps);
-        (theta.scale(self.kept) - step, [m, v])
+        (step, [m, v])
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update, WeightDecay};
+use crate::{Basics, Descent, Real, Result, Rule, Slot, Update, WeightDecay};
 
 /// RAdam: Adam that does not trust the second moment before it has seen enough (Liu et al., 2020).
 ///
@@ -61,29 +61,26 @@ impl Default for RAdam {
     }
 }
 
-impl RAdam {
-    /// rₜ √(1 − β₂ᵗ), once there is enough to estimate a variance from.
-    fn rectification(&self, step: usize) -> Option<f64> {
-        let (beta2, t) = (self.betas.1, step as f64);
-        let power = beta2.powf(t);
-        let most = 2.0 / (1.0 - beta2) - 1.0;
-        let length = most - 2.0 * t * power / (1.0 - power);
-        let above = (length - 4.0) * (length - 2.0) * most;
-        let below = (most - 4.0) * (most - 2.0) * length;
-        (length > 5.0).then(|| (above / below).sqrt() * (1.0 - power).sqrt())
-    }
+/// rₜ √(1 − β₂ᵗ), once there is enough to estimate a variance from.
+pub(super) fn rectification(beta2: f64, step: usize) -> Option<f64> {
+    let t = step as f64;
+    let power = beta2.powf(t);
+    let most = 2.0 / (1.0 - beta2) - 1.0;
+    let length = most - 2.0 * t * power / (1.0 - power);
+    let above = (length - 4.0) * (length - 2.0) * most;
+    let below = (most - 4.0) * (most - 2.0) * length;
+    (length > 5.0).then(|| (above / below).sqrt() * (1.0 - power).sqrt())
+}
 
+impl RAdam {
     fn now(&self, at: &Update<'_>) -> Now {
         let (beta1, beta2) = self.betas;
-        let (kept, l2) = self.weight_decay.split(at.lr, at.weight_decay);
         Now {
-            kept,
-            l2,
             beta1,
             beta2,
             eps: self.eps,
             rate: at.lr / (1.0 - beta1.powf(at.step as f64)),
-            rectification: self.rectification(at.step),
+            rectification: rectification(beta2, at.step),
         }
     }
 }
@@ -108,16 +105,18 @@ impl Rule for RAdam {
         require_not_negative("radam", "eps", self.eps)?;
         require_not_negative("radam", "weight_decay", self.weight_decay.amount())
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = self.now(&at);
-        at.elementwise::<2, _>(&now)
+        let decay = self.weight_decay.decay(at.lr, at.weight_decay);
+        at.descend::<2, _>(decay, &now)
     }
 }
 
 #[derive(Clone, Copy)]
 struct Now {
-    kept: f64,
-    l2: f64,
     beta1: f64,
     beta2: f64,
     eps: f64,
@@ -125,10 +124,9 @@ struct Now {
     rectification: Option<f64>,
 }
 
-impl Kernel<2> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
-        let g = g.add_scaled(&theta, self.l2);
+    fn step<R: Real>(&self, _: &R, g: R, [m, v]: [R; 2]) -> (R, [R; 2]) {
         let m = m.lerp(g.clone(), 1.0 - self.beta1);
         let v = v.scale(self.beta2) + g.clone().scale(1.0 - self.beta2) * g;
         let step = m.clone().scale(self.rate);
@@ -136,7 +134,7 @@ impl Kernel<2> for Now {
             Some(r) => step.scale(r) / v.clone().sqrt().shift(self.eps),
             None => step,
         };
-        (theta.scale(self.kept) - step, [m, v])
+        (step, [m, v])
     }
 }
 
@@ -146,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_sixth_step_is_the_first_that_adapts() {
-        let adapts = |step| RAdam::default().rectification(step).is_some();
+        let adapts = |step| rectification(0.999, step).is_some();
         assert!(!adapts(5) && adapts(6));
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::require_not_negative;
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// RMSProp: steps divided by the running size of the gradient (Tieleman and Hinton, 2012).
 ///
@@ -89,21 +89,23 @@ impl Rule for RmsProp {
         require_not_negative("rmsprop", "weight_decay", self.weight_decay)?;
         require_not_negative("rmsprop", "momentum", self.momentum)
     }
+    fn can_be_cautious(&self) -> bool {
+        self.momentum > 0.0
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
-        let (lr, weight_decay) = (at.lr, at.weight_decay);
+        let (lr, decay) = (at.lr, Decay::l2(at.weight_decay));
         let (alpha, eps, momentum) = (self.alpha, self.eps, self.momentum);
         let now = Now {
             lr,
-            weight_decay,
             alpha,
             eps,
             momentum,
         };
         match (self.momentum > 0.0, self.centered) {
-            (false, false) => at.elementwise::<1, _>(&now),
-            (true, false) => at.elementwise::<2, _>(&now),
-            (false, true) => at.elementwise::<2, _>(&Centered(now)),
-            (true, true) => at.elementwise::<3, _>(&Centered(now)),
+            (false, false) => at.descend::<1, _>(decay, &now),
+            (true, false) => at.descend::<2, _>(decay, &now),
+            (false, true) => at.descend::<2, _>(decay, &Centered(now)),
+            (true, true) => at.descend::<3, _>(decay, &Centered(now)),
         }
     }
 }
@@ -111,7 +113,6 @@ impl Rule for RmsProp {
 #[derive(Clone, Copy)]
 struct Now {
     lr: f64,
-    weight_decay: f64,
     alpha: f64,
     eps: f64,
     momentum: f64,
@@ -121,40 +122,37 @@ struct Now {
 struct Centered(Now);
 
 impl Now {
-    /// The decayed gradient and the running mean of its square.
     #[inline(always)]
-    fn square<R: Real>(&self, theta: &R, g: R, s: R) -> (R, R) {
-        let g = g.add_scaled(theta, self.weight_decay);
-        let s = s.scale(self.alpha) + g.clone().scale(1.0 - self.alpha) * g.clone();
-        (g, s)
+    fn square<R: Real>(&self, g: &R, s: R) -> R {
+        s.scale(self.alpha) + g.clone().scale(1.0 - self.alpha) * g.clone()
     }
 
     #[inline(always)]
-    fn plain<R: Real>(&self, theta: R, g: R, a: R) -> R {
-        theta - g.scale(self.lr) / a.shift(self.eps)
+    fn plain<R: Real>(&self, g: R, a: R) -> R {
+        g.scale(self.lr) / a.shift(self.eps)
     }
 
     #[inline(always)]
-    fn heavy<R: Real>(&self, theta: R, g: R, a: R, b: R) -> (R, R) {
+    fn heavy<R: Real>(&self, g: R, a: R, b: R) -> (R, R) {
         let b = b.scale(self.momentum) + g / a.shift(self.eps);
-        (theta - b.clone().scale(self.lr), b)
+        (b.clone().scale(self.lr), b)
     }
 }
 
-impl Kernel<1> for Now {
+impl Descent<1> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [s]: [R; 1]) -> (R, [R; 1]) {
-        let (g, s) = self.square(&theta, g, s);
-        (self.plain(theta, g, s.clone().sqrt()), [s])
+    fn step<R: Real>(&self, _: &R, g: R, [s]: [R; 1]) -> (R, [R; 1]) {
+        let s = self.square(&g, s);
+        (self.plain(g, s.clone().sqrt()), [s])
     }
 }
 
-impl Kernel<2> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [s, b]: [R; 2]) -> (R, [R; 2]) {
-        let (g, s) = self.square(&theta, g, s);
-        let (theta, b) = self.heavy(theta, g, s.clone().sqrt(), b);
-        (theta, [s, b])
+    fn step<R: Real>(&self, _: &R, g: R, [s, b]: [R; 2]) -> (R, [R; 2]) {
+        let s = self.square(&g, s);
+        let (step, b) = self.heavy(g, s.clone().sqrt(), b);
+        (step, [s, b])
     }
 }
 
@@ -168,21 +166,21 @@ impl Centered {
     }
 }
 
-impl Kernel<2> for Centered {
+impl Descent<2> for Centered {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [s, mean]: [R; 2]) -> (R, [R; 2]) {
-        let (g, s) = self.0.square(&theta, g, s);
+    fn step<R: Real>(&self, _: &R, g: R, [s, mean]: [R; 2]) -> (R, [R; 2]) {
+        let s = self.0.square(&g, s);
         let (mean, a) = self.deviation(&g, &s, mean);
-        (self.0.plain(theta, g, a), [s, mean])
+        (self.0.plain(g, a), [s, mean])
     }
 }
 
-impl Kernel<3> for Centered {
+impl Descent<3> for Centered {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [s, b, mean]: [R; 3]) -> (R, [R; 3]) {
-        let (g, s) = self.0.square(&theta, g, s);
+    fn step<R: Real>(&self, _: &R, g: R, [s, b, mean]: [R; 3]) -> (R, [R; 3]) {
+        let s = self.0.square(&g, s);
         let (mean, a) = self.deviation(&g, &s, mean);
-        let (theta, b) = self.0.heavy(theta, g, a, b);
-        (theta, [s, b, mean])
+        let (step, b) = self.0.heavy(g, a, b);
+        (step, [s, b, mean])
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require, require_not_negative};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// Stochastic gradient descent, plain or with momentum (Polyak, 1964; Sutskever et al., 2013).
 ///
@@ -99,18 +99,21 @@ impl Rule for Sgd {
             self.dampening,
         )
     }
+    fn can_be_cautious(&self) -> bool {
+        self.momentum != 0.0
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let first = at.step == 1;
         let now = Now {
             lr: at.lr,
-            weight_decay: at.weight_decay,
             kept: if first { 0.0 } else { self.momentum },
             added: if first { 1.0 } else { 1.0 - self.dampening },
             ahead: self.nesterov.then_some(self.momentum),
         };
+        let decay = Decay::l2(at.weight_decay);
         match self.momentum == 0.0 {
-            true => at.elementwise::<0, _>(&now),
-            false => at.elementwise::<1, _>(&now),
+            true => at.descend::<0, _>(decay, &now),
+            false => at.descend::<1, _>(decay, &now),
         }
     }
 }
@@ -118,29 +121,26 @@ impl Rule for Sgd {
 #[derive(Clone, Copy)]
 struct Now {
     lr: f64,
-    weight_decay: f64,
     kept: f64,
     added: f64,
     ahead: Option<f64>,
 }
 
-impl Kernel<0> for Now {
+impl Descent<0> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, _: [R; 0]) -> (R, [R; 0]) {
-        let g = g.add_scaled(&theta, self.weight_decay);
-        (theta - g.scale(self.lr), [])
+    fn step<R: Real>(&self, _: &R, g: R, _: [R; 0]) -> (R, [R; 0]) {
+        (g.scale(self.lr), [])
     }
 }
 
-impl Kernel<1> for Now {
+impl Descent<1> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [v]: [R; 1]) -> (R, [R; 1]) {
-        let g = g.add_scaled(&theta, self.weight_decay);
+    fn step<R: Real>(&self, _: &R, g: R, [v]: [R; 1]) -> (R, [R; 1]) {
         let v = v.scale(self.kept) + g.clone().scale(self.added);
         let u = match self.ahead {
             Some(momentum) => g + v.clone().scale(momentum),
             None => v.clone(),
         };
-        (theta - u.scale(self.lr), [v])
+        (u.scale(self.lr), [v])
     }
 }

@@ -50,6 +50,8 @@ pub struct SgdScheduleFree {
     pub r: f64,
     /// Power p of the rate in the weight of the average, finite. Default `2`.
     pub weight_lr_power: f64,
+    /// Climbs instead of descending. Default `false`.
+    pub maximize: bool,
 }
 
 impl Default for SgdScheduleFree {
@@ -61,6 +63,7 @@ impl Default for SgdScheduleFree {
             warmup_steps: 0,
             r: 0.0,
             weight_lr_power: 2.0,
+            maximize: false,
         }
     }
 }
@@ -123,7 +126,7 @@ impl Rule for SgdScheduleFree {
             name: "sgd_schedule_free",
             lr: self.lr,
             weight_decay: self.weight_decay,
-            maximize: false,
+            maximize: self.maximize,
         }
     }
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update};
+use crate::{Basics, Decay, Descent, Real, Result, Rule, Slot, Update};
 
 /// The sign of the gradient, or with momentum of its running mean: Signum (Bernstein et al., 2018).
 ///
@@ -70,15 +70,18 @@ impl Rule for SignSgd {
         require_share("sign_sgd", "momentum", self.momentum)?;
         require_not_negative("sign_sgd", "weight_decay", self.weight_decay)
     }
+    fn can_be_cautious(&self) -> bool {
+        self.momentum > 0.0
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let now = Now {
             lr: at.lr,
-            kept: 1.0 - at.lr * at.weight_decay,
             momentum: self.momentum,
         };
+        let decay = Decay::decoupled(at.lr, at.weight_decay);
         match self.momentum > 0.0 {
-            true => at.elementwise::<1, _>(&now),
-            false => at.elementwise::<0, _>(&now),
+            true => at.descend::<1, _>(decay, &now),
+            false => at.descend::<0, _>(decay, &now),
         }
     }
 }
@@ -86,28 +89,20 @@ impl Rule for SignSgd {
 #[derive(Clone, Copy)]
 struct Now {
     lr: f64,
-    kept: f64,
     momentum: f64,
 }
 
-impl Now {
+impl Descent<0> for Now {
     #[inline(always)]
-    fn step<R: Real>(&self, theta: R, m: R) -> R {
-        theta.scale(self.kept) - m.sign().scale(self.lr)
+    fn step<R: Real>(&self, _: &R, g: R, _: [R; 0]) -> (R, [R; 0]) {
+        (g.sign().scale(self.lr), [])
     }
 }
 
-impl Kernel<0> for Now {
+impl Descent<1> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, _: [R; 0]) -> (R, [R; 0]) {
-        (self.step(theta, g), [])
-    }
-}
-
-impl Kernel<1> for Now {
-    #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m]: [R; 1]) -> (R, [R; 1]) {
+    fn step<R: Real>(&self, _: &R, g: R, [m]: [R; 1]) -> (R, [R; 1]) {
         let m = m.lerp(g, 1.0 - self.momentum);
-        (self.step(theta, m.clone()), [m])
+        (m.clone().sign().scale(self.lr), [m])
     }
 }

@@ -143,6 +143,9 @@ impl Rule for Soap {
     fn refuses(&self, shape: &[usize]) -> Option<&'static str> {
         (shape.len() > MOST_SIDES).then_some("of at most 8 dimensions")
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         let g = at.gradient()?.contiguous()?;
         if g.elem_count() == 0 {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::{require_not_negative, require_share};
 use crate::sweep::{Toward, combine};
-use crate::{Basics, Kernel, Real, Result, Rule, Slot, Update, WeightDecay};
+use crate::{Basics, Descent, Real, Result, Rule, Slot, Update, WeightDecay};
 
 /// Sophia: momentum divided by a running estimate of the Hessian's diagonal, element by element no
 /// longer than ρ (Liu et al., 2024).
@@ -90,41 +90,40 @@ impl Rule for Sophia {
         require_not_negative("sophia", "p", self.p)?;
         require_not_negative("sophia", "eps", self.eps)
     }
+    fn can_be_cautious(&self) -> bool {
+        true
+    }
     fn update(&self, at: Update<'_>) -> candle_core::Result<()> {
         if let ([_, h], Some(estimate)) = (&mut *at.slots, at.curvature) {
             let estimate = estimate.detach().to_dtype(h.dtype())?;
             let share = 1.0 - self.betas.1;
             *h = combine(h.clone(), &estimate, at.path, &Toward { share })?;
         }
-        let (kept, l2) = self.weight_decay.split(at.lr, at.weight_decay);
+        let decay = self.weight_decay.decay(at.lr, at.weight_decay);
         let now = Now {
             lr: at.lr,
-            kept,
-            l2,
             share: 1.0 - self.betas.0,
             limit: self.p,
             eps: self.eps,
         };
-        at.elementwise::<2, _>(&now)
+        at.descend::<2, _>(decay, &now)
     }
 }
 
 #[derive(Clone, Copy)]
 struct Now {
     lr: f64,
-    kept: f64,
-    l2: f64,
     share: f64,
     limit: f64,
     eps: f64,
 }
 
-impl Kernel<2> for Now {
+impl Descent<2> for Now {
     #[inline(always)]
-    fn apply<R: Real>(&self, theta: R, g: R, [m, h]: [R; 2]) -> (R, [R; 2]) {
-        let m = m.lerp(g.add_scaled(&theta, self.l2), self.share);
+    fn step<R: Real>(&self, _: &R, g: R, [m, h]: [R; 2]) -> (R, [R; 2]) {
+        let m = m.lerp(g, self.share);
         let u = m.clone() / h.fill(self.eps).larger(h.clone());
         let u = u.clamp(-self.limit, self.limit);
-        (theta.scale(self.kept) - u.scale(self.lr), [m, h])
+        (u.scale(self.lr), [m, h])
     }
 }

@@ -8,6 +8,7 @@ mod blocks;
 mod cpu;
 mod element;
 mod source;
+mod sums;
 
 use std::cell::Cell;
 
@@ -18,6 +19,8 @@ pub(crate) use cpu::split;
 pub use cpu::{Lanes, Sweep};
 pub(crate) use element::Element;
 pub(crate) use source::{BLOCK, Source};
+pub use sums::Gauge;
+pub(crate) use sums::{composed_square_sums, square_sums};
 
 use crate::real::Composed;
 use crate::{Path, Real};

@@ -133,12 +133,19 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
 }
 
 pub fn assert_close(got: &[f64], want: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let distance = (got - want).abs();
-        assert!(
-            distance <= tolerance * want.abs().max(1.0),
-            "{what}[{i}]: {got} {want}"
-        );
+    let first = first_difference(got, want, tolerance);
+    assert!(first.is_none(), "{what}{}", first.unwrap_or_default());
+}
+
+/// Where two lists of numbers begin to differ, if they do.
+pub fn first_difference(got: &[f64], want: &[f64], tolerance: f64) -> Option<String> {
+    if got.len() != want.len() {
+        return Some(format!(": {} and {} numbers", got.len(), want.len()));
     }
+    let mut pairs = got.iter().zip(want).enumerate();
+    // Not `>`: what is not a number is not close.
+    let close = |got: &f64, want: &f64| (got - want).abs() <= tolerance * want.abs().max(1.0);
+    pairs
+        .find(|(_, (got, want))| !close(got, want))
+        .map(|(i, (got, want))| format!("[{i}]: {got} {want}"))
 }

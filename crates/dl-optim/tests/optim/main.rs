@@ -4,6 +4,7 @@
 mod accumulation;
 mod averaging;
 mod cases;
+mod cautious;
 mod clipping;
 mod distance;
 mod driver;

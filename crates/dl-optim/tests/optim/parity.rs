@@ -3,11 +3,16 @@
 use candle_core::DType;
 use dl_optim::Path;
 
-use crate::cases::{assert_close, fixture, flat, gradients, optimizer, params, values};
+use crate::cases::{first_difference, fixture, flat, gradients, optimizer, params, values};
 
 /// Follows torch for 100 steps and compares parameters on the way and slots at the end.
 fn follows_torch(dtype: DType, name: &str, path: Path, tolerance: f64) {
     let fixture = fixture();
+    let mut differences = Vec::new();
+    let mut compare = |got: &[f64], want: &[f64], tolerance: f64, what: String| {
+        let found = first_difference(got, want, tolerance);
+        differences.extend(found.map(|found| format!("{what}{found}")));
+    };
     for case in &fixture.about.cases {
         let label = format!("{}/{name}", case.label);
         let kept = fixture.tensors[&label].to_dtype(DType::F64).unwrap();
@@ -28,7 +33,7 @@ fn follows_torch(dtype: DType, name: &str, path: Path, tolerance: f64) {
             }
             if fixture.about.kept.contains(&step) {
                 let want = kept.next().unwrap();
-                assert_close(&flat(&params), &want, tolerance, &format!("{label} {step}"));
+                compare(&flat(&params), &want, tolerance, format!("{label} {step}"));
             }
         }
         let state = optimizer.state().unwrap();
@@ -39,12 +44,13 @@ fn follows_torch(dtype: DType, name: &str, path: Path, tolerance: f64) {
             found += held.len();
             let got: Vec<f64> = held.into_iter().flat_map(values).collect();
             let want = values(&fixture.tensors[&format!("{label}/{slot}")]);
-            assert_close(&got, &want, tolerance, &format!("{label} {slot}"));
+            compare(&got, &want, tolerance, format!("{label} {slot}"));
         }
         let left = |key: &&String| case.unchecked.iter().any(|slot| key.ends_with(slot));
         found += state.tensors.keys().filter(left).count();
         assert_eq!(state.tensors.len(), found, "{label}");
     }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 /// Unless the fixture's script says otherwise, and why:

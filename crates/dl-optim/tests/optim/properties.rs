@@ -37,20 +37,22 @@ fn own_gradients(params: &Params) -> GradStore {
     grads
 }
 
+/// What keeps 50 steps uphill among the finite numbers: D-Adaptation's SGD goes in proportion to a
+/// gradient that grows and a distance that grows with it.
+fn bounded(name: &str) -> Value {
+    match name {
+        "dadapt_sgd" => json!({"growth_rate": 1.5}),
+        _ => json!({}),
+    }
+}
+
 #[test]
 fn every_rule_descends_and_climbs_where_it_is_told_to() {
     for name in RULES {
-        let maximizes = named(name).options().get("maximize").is_some();
         for climbs in [false, true] {
-            if climbs && !maximizes {
-                continue;
-            }
-            let options = if climbs {
-                json!({"maximize": true})
-            } else {
-                json!({})
-            };
             let params = matrices();
+            let mut options = bounded(name);
+            options["maximize"] = json!(climbs);
             let rule = rule_named(name, options).unwrap();
             let mut optimizer = Optimizer::new(params.clone(), rule).unwrap();
             let before = half_square(&params);
@@ -66,10 +68,11 @@ fn every_rule_descends_and_climbs_where_it_is_told_to() {
     }
 }
 
-/// What a rule needs besides no weight decay: ASGD decays by its own γ.
+/// What a rule needs besides no weight decay: ASGD decays by its own γ, Yogi's first moment is not 0.
 fn without_decay(name: &str) -> Value {
     match name {
         "asgd" => json!({"lambd": 0.0}),
+        "yogi" => json!({"initial_accumulator": 0.0}),
         _ => json!({}),
     }
 }
@@ -164,6 +167,7 @@ const SIGNED: &[(&str, Option<f64>)] = &[
     ("adamw_schedule_free.weight_lr_power", None),
     ("sgd_schedule_free.r", None),
     ("sgd_schedule_free.weight_lr_power", None),
+    ("ftrl.lr_power", Some(0.5)),
 ];
 
 #[test]
@@ -188,6 +192,22 @@ fn an_option_outside_its_range_is_refused_by_name_and_range() {
                 count || text.starts_with(&start) && text.ends_with(&end),
                 "{text}"
             );
+        }
+    }
+}
+
+/// Either kind of decay, of the rules that have both.
+#[test]
+fn a_negative_weight_decay_of_any_kind_is_refused() {
+    for name in RULES {
+        if !named(name).options()["weight_decay"].is_object() {
+            continue;
+        }
+        for kind in ["l2", "decoupled"] {
+            let refusal = rule_named(name, json!({"weight_decay": {kind: -0.5}}));
+            let text = refusal.unwrap_err().to_string();
+            let wanted = format!("{name}: `weight_decay` must be >= 0, got -0.5");
+            assert_eq!(text, wanted);
         }
     }
 }
@@ -218,6 +238,21 @@ fn options_that_depend_on_each_other_are_checked_together() {
     assert_eq!(
         refusal("sparse_adam", json!({"lr": 0.0})),
         "sparse_adam: `lr` must be > 0, got 0"
+    );
+    assert_eq!(
+        refusal("lamb", json!({"max_norm": 0.0})),
+        "lamb: `max_norm` must be > 0, got 0"
+    );
+    assert_eq!(
+        refusal("ademamix", json!({"t_alpha_beta3": 0.0})),
+        "ademamix: `t_alpha_beta3` must be > 0, got 0"
+    );
+    assert_eq!(
+        refusal(
+            "ademamix",
+            json!({"t_alpha_beta3": 9.0, "betas": [0.0, 0.9, 0.9]})
+        ),
+        "ademamix: `betas.0` must be in (0, 1) with a warm-up, got 0"
     );
     assert!(refusal("muon", json!({"adjust_lr_fn": "arbitrary"})).contains("match_rms_adamw"));
 }

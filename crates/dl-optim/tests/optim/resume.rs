@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor, Var};
-use dl_optim::{Adam, AdamW, Error, Group, Optimizer, OptimizerState, Path, Sgd};
+use dl_optim::{Adam, AdamW, Error, Group, Optimizer, OptimizerState, Path, Sgd, StateHeader};
 use tempfile::TempDir;
 
 use crate::cases::{Params, fixture, flat, gradients, optimizer, params};
@@ -207,4 +207,16 @@ fn damaged_and_foreign_files_are_refused_by_name() {
     assert!(error.ends_with("it has no `optimizer` metadata"), "{error}");
     std::fs::remove_file(&file).unwrap();
     assert!(matches!(adam.load(&file), Err(Error::File { .. })));
+}
+
+/// The header as version 0.1's first files had it.
+#[test]
+fn a_header_without_what_was_added_later_still_reads() {
+    let (_, state) = adam_state();
+    let mut older = serde_json::to_value(&state.header).unwrap();
+    for added in ["skipped", "evaluating", "low_precision"] {
+        older.as_object_mut().unwrap().remove(added).unwrap();
+    }
+    let read: StateHeader = serde_json::from_value(older).unwrap();
+    assert_eq!(read, state.header);
 }

@@ -6,6 +6,7 @@ use super::PthError;
 use super::pickle::{Node, NodeId, Pickle};
 use super::tensor_view::{MAX_RANK, StorageRef, TensorView};
 use crate::element::Element;
+use crate::optimizer_state::{in_groups, of_state};
 
 type Result<T> = std::result::Result<T, PthError>;
 
@@ -25,11 +26,13 @@ const MAX_NAME_BYTES: usize = 1 << 28;
 /// Parameters wrapped in parameters.
 const MAX_WRAPPED: usize = 8;
 
-/// The tensors of a saved object by dotted name, and its plain top-level values as text.
+/// The tensors of a saved object by dotted name, its plain top-level values as text, and the integers
+/// of an optimizer's state.
 #[derive(Debug, Default)]
 pub(crate) struct SavedObject {
     pub tensors: BTreeMap<String, TensorView>,
     pub scalars: BTreeMap<String, String>,
+    pub numbers: BTreeMap<String, i64>,
 }
 
 impl SavedObject {
@@ -41,9 +44,11 @@ impl SavedObject {
             Some(key) => entry(pickle, top, key).ok_or_else(|| no_entry(pickle, top, key))?,
             None => wrapped(pickle, top).unwrap_or(pickle.root()),
         };
+        let (tensors, numbers) = Walk::new(pickle).run(root)?;
         let saved = Self {
-            tensors: Walk::new(pickle).run(root)?,
+            tensors,
             scalars: scalars(pickle, top),
+            numbers,
         };
         match saved.tensors.is_empty() {
             true => Err(PthError::NoTensors),
@@ -115,10 +120,14 @@ fn scalars(pickle: &Pickle, items: &[(NodeId, NodeId)]) -> BTreeMap<String, Stri
     items.iter().filter_map(pair).collect()
 }
 
+/// Tensors and numbers by name.
+type Found = (BTreeMap<String, TensorView>, BTreeMap<String, i64>);
+
 /// Depth first through dicts, lists and tuples.
 struct Walk<'a> {
     pickle: &'a Pickle,
     tensors: BTreeMap<String, TensorView>,
+    numbers: BTreeMap<String, i64>,
     /// Nodes to visit: value, dotted name, depth.
     open: Vec<(NodeId, String, usize)>,
     name_bytes: usize,
@@ -129,17 +138,18 @@ impl<'a> Walk<'a> {
         Self {
             pickle,
             tensors: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             open: Vec::new(),
             name_bytes: 0,
         }
     }
 
-    fn run(mut self, root: NodeId) -> Result<BTreeMap<String, TensorView>> {
+    fn run(mut self, root: NodeId) -> Result<Found> {
         self.open.push((root, String::new(), 0));
         while let Some((id, name, depth)) = self.open.pop() {
             self.visit(id, name, depth)?;
         }
-        Ok(self.tensors)
+        Ok((self.tensors, self.numbers))
     }
 
     fn visit(&mut self, id: NodeId, name: String, depth: usize) -> Result<()> {
@@ -159,6 +169,12 @@ impl<'a> Walk<'a> {
                 items.try_for_each(|(i, item)| self.enter(*item, &name, &i.to_string(), depth))
             }
             Node::Call { .. } => self.take(id, name),
+            Node::Int(number) => {
+                if of_state(&name).is_some() || in_groups(&name).is_some() {
+                    self.numbers.insert(name, *number);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -35,6 +35,7 @@ pub(crate) fn contents(
     Ok(Contents {
         entries,
         metadata: saved.scalars,
+        numbers: saved.numbers,
     })
 }
 

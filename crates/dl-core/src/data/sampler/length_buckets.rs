@@ -4,6 +4,7 @@ use dl_autograd::{Purpose, Rng};
 
 use super::BatchSampler;
 use crate::data::DataError;
+use crate::data::option::above_zero;
 
 /// Puts items of like length into the same batches, so that little is padded.
 ///
@@ -83,17 +84,6 @@ impl LengthBuckets {
         Ok(Self {
             buckets: members.into_iter().map(bucket).collect(),
         })
-    }
-}
-
-fn above_zero(option: &'static str, value: usize) -> Result<(), DataError> {
-    match value {
-        0 => Err(DataError::Option {
-            option,
-            wanted: "above 0",
-            came: "0".to_owned(),
-        }),
-        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,17 @@ impl Draw {
         }
     }
 
+    /// The numbers of a whole batch, which no item shares.
+    pub fn of_batch(seed: u64, epoch: u64, batch: usize) -> Self {
+        // Repeated items fork with 32 bits.
+        const BATCHES: u64 = 1 << 32;
+        let draw = Self::new(seed, epoch, batch);
+        Self {
+            rng: draw.rng.fork(BATCHES),
+            ..draw
+        }
+    }
+
     /// Other numbers for each time that an epoch shows the same item again.
     pub(in crate::data) fn repeated(self, times: u32) -> Self {
         match times {
@@ -62,6 +73,43 @@ impl Draw {
     pub fn normal(&mut self) -> f32 {
         let element = self.next();
         self.rng.normal(element.wrapping_mul(4))
+    }
+
+    /// A permutation of `0..n`.
+    pub fn permutation(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, self.below(i + 1));
+        }
+        order
+    }
+
+    /// Beta distributed with both parameters `alpha`, `> 0`: in `[0, 1]`, symmetric about a half.
+    ///
+    /// ```text
+    /// λ = G₁ / (G₁ + G₂)          G₁, G₂ ~ Γ(α)
+    /// ```
+    ///
+    /// Source: Marsaglia, Tsang, "A simple method for generating gamma variables", 2000.
+    pub fn beta(&mut self, alpha: f64) -> f64 {
+        let (first, second) = (self.log_gamma_variate(alpha), self.log_gamma_variate(alpha));
+        1.0 / (1.0 + (second - first).exp())
+    }
+
+    /// The logarithm of a gamma variate: for small `alpha` the variate itself is 0 in any float.
+    fn log_gamma_variate(&mut self, alpha: f64) -> f64 {
+        // Γ(α) is Γ(α + 1) · u^(1/α), and for α + 1 the method needs no case of its own.
+        let d = alpha + 1.0 - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = f64::from(self.normal());
+            let v = (1.0 + c * x).powi(3);
+            let u = 1.0 - f64::from(self.uniform());
+            if v > 0.0 && u.ln() < 0.5 * x * x + d * (1.0 - v + v.ln()) {
+                let boost = (1.0 - f64::from(self.uniform())).ln() / alpha;
+                return d.ln() + v.ln() + boost;
+            }
+        }
     }
 
     /// `true` with probability `p`.

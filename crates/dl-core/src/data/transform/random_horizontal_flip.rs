@@ -1,6 +1,7 @@
 //! Left and right exchanged at random.
 
 use super::{Draw, Transform};
+use crate::data::option::probability;
 use crate::data::{DataError, Image};
 
 /// Mirrors an image left to right with probability `p`.
@@ -26,13 +27,7 @@ impl Default for RandomHorizontalFlip {
 
 impl Transform<Image> for RandomHorizontalFlip {
     fn apply(&self, image: Image, draw: &mut Draw) -> Result<Image, DataError> {
-        if !(0.0..=1.0).contains(&self.p) {
-            return Err(DataError::Option {
-                option: "the probability of a horizontal flip",
-                wanted: "in [0, 1]",
-                came: self.p.to_string(),
-            });
-        }
+        probability("the probability of a horizontal flip", self.p)?;
         if draw.chance(self.p) {
             mirrored(&image)
         } else {
