@@ -87,6 +87,7 @@ impl PreConditionerType {
 /// momentum and never what goes into it. Where dimensions are merged ones fall out, and a parameter that
 /// merges into one dimension has a matrix, as the authors' (pytorch_optimizer: none). Parameters of more
 /// than 8 dimensions are refused, and so are matrices that are not finite when their root is due.
+/// With [`Cautious`](crate::Cautious) steps are compared with the gradient without L2 decay.
 ///
 /// Sources: V. Gupta, T. Koren, Y. Singer, 2018, Shampoo: Preconditioned Stochastic Tensor
 /// Optimization; R. Anil, V. Gupta, T. Koren, K. Regan, Y. Singer, 2020, Scalable Second Order
