@@ -6,7 +6,7 @@
 //! ```
 //!
 //! With `--output-dir RUN` a checkpoint is written every epoch, and at Ctrl-C; the same command goes on
-//! from it, to the same bits as if it had not stopped.
+//! from it, to the same bits as if it had not stopped. `--dashboard` shows it on the whole terminal.
 //!
 //! Adam, batches of 32, 10 epochs. The network ends in logits: the softmax is part of the loss, and
 //! one in front of it is refused. Prints a line an epoch; on MNIST the last one shows 97 % or more.
@@ -17,11 +17,12 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use dl_core::Params;
 use dl_core::allocator::{MiMalloc, keep_freed_memory};
+use dl_core::checkpoint::{Goal, Keep};
 use dl_core::data::{DataLoader, IdxImages, MnistPart, Normalize, StackImages};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
-    Callback, CheckpointOptions, Epoch, Flow, Plan, Progress, Resume, StopOnSignal, TrainError,
-    Trainer, TrainerConfig,
+    Callback, CheckpointOptions, Dashboard, Epoch, Flow, Plan, Progress, Resume, StopOnSignal,
+    TrainError, Trainer, TrainerConfig,
 };
 use dl_optim::{Adam, Optimizer};
 
@@ -43,9 +44,15 @@ struct Args {
     /// Adam's learning rate.
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
-    /// Folder for checkpoints; those that are there already are gone on from.
+    /// Folder for checkpoints: the newest two and the best.
     #[arg(long)]
     output_dir: Option<PathBuf>,
+    /// The checkpoint to go on from: never, if_any, latest, best, or a path.
+    #[arg(long, default_value = "if_any")]
+    resume: Resume,
+    /// Show the run on the whole terminal: curves, rates, keys to stop with.
+    #[arg(long)]
+    dashboard: bool,
     /// Seed of initialisation and order.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -86,12 +93,20 @@ fn main() -> Result<()> {
         seed: args.seed,
         ..Default::default()
     };
-    let mut trainer = Trainer::new(&model, optimizer, config)
-        .callback(Progress::new("mnist_mlp"))
-        .callback(PrintEpochs);
+    let trainer = Trainer::new(&model, optimizer, config);
+    let mut trainer = match args.dashboard {
+        true => trainer.callback(Dashboard::new("mnist_mlp")?),
+        false => trainer
+            .callback(Progress::new("mnist_mlp"))
+            .callback(PrintEpochs),
+    };
     if let Some(folder) = &args.output_dir {
         let options = CheckpointOptions {
-            resume: Resume::IfAny,
+            keep: Keep {
+                best: Some(("eval_accuracy".to_string(), Goal::Maximize)),
+                ..Default::default()
+            },
+            resume: args.resume.clone(),
             ..CheckpointOptions::new(folder)
         };
         trainer = trainer
@@ -99,10 +114,9 @@ fn main() -> Result<()> {
             .checkpoints(&params, options);
     }
     match trainer.fit(&train, &test) {
-        // As a shell reports Ctrl-C.
         Err(stopped @ TrainError::Interrupted { .. }) => {
             eprintln!("{stopped}");
-            std::process::exit(130)
+            std::process::exit(stopped.exit_code().into())
         }
         done => Ok(done.map(drop)?),
     }

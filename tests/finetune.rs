@@ -14,15 +14,18 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const RESULTS: [&str; 7] = [
+const RESULTS: [&str; 8] = [
     "all_results.json",
     "config.json",
     "confusion_matrix.svg",
     "curves.svg",
     "metrics.jsonl",
     "model.safetensors",
+    "report.html",
     "training_args.json",
 ];
+/// What a run leaves that fails after an epoch.
+const REMAINS: [&str; 2] = ["metrics.jsonl", "report.html"];
 
 /// One colour a class, so that a few steps tell them apart. The last name is not to be taken for
 /// markup in the pictures.
@@ -228,6 +231,52 @@ fn the_pictures_are_svg_in_which_no_class_name_is_markup() {
         assert!(svg.trim_end().ends_with("</svg>"), "{name}");
         assert!(!svg.contains("<red>") && !svg.contains("r&d "), "{name}");
     }
+}
+
+#[test]
+fn the_report_shows_the_trainings_and_the_kept_model_with_its_worst_images() {
+    let (place, _) = &*COMPARED;
+    let page = fs::read_to_string(place.path("out/report.html")).unwrap();
+    let results = place.json("out/all_results.json");
+    let mode = results["mode"].as_str().unwrap();
+    for wanted in [
+        "efficientnet_lite0 on 12 images, evaluated on 6",
+        "r&amp;d &lt;red&gt;",
+        &format!("Evaluation: {mode}"),
+        "feature-extract, training",
+        "train_dir",
+    ] {
+        assert!(page.contains(wanted), "{wanted}");
+    }
+    assert!(!page.contains("<red>"));
+    // Six images: those that are wrong are shown.
+    let right = results["eval_accuracy"].as_f64().unwrap() * 6.;
+    let shown = page.matches("data:image/png;base64,").count();
+    assert_eq!(shown, 6 - right.round() as usize);
+}
+
+#[test]
+fn predictions_of_a_training_and_of_an_evaluation_are_the_same_file() {
+    let place = &*TRAINED;
+    succeed(place.finetune("out", &["--eval-only", "--predictions", "p.csv"]));
+    let text = fs::read_to_string(place.path("p.csv")).unwrap();
+    let mut lines = text.lines();
+    let header = "index,name,target,prediction,loss,probability_blue,probability_green,";
+    assert!(lines.next().unwrap().starts_with(header));
+    let right = lines.filter(|line| {
+        let fields: Vec<&str> = line.split(',').collect();
+        assert!(fields[1].starts_with("val/"), "{line}");
+        fields[2] == fields[3]
+    });
+    let accuracy = place.json("out/all_results.json")["eval_accuracy"].as_f64();
+    assert_eq!(right.count() as f64 / 6., accuracy.unwrap());
+
+    let place = Place::new();
+    let mode = ["--mode", "feature-extract", "--predictions"];
+    succeed(place.finetune("out", &[&QUICK[..], &mode, &["a.jsonl"]].concat()));
+    succeed(place.finetune("out", &["--eval-only", "--predictions", "b.jsonl"]));
+    let [a, b] = ["a.jsonl", "b.jsonl"].map(|name| fs::read(place.path(name)).unwrap());
+    assert!(a == b && a.iter().filter(|byte| **byte == b'\n').count() == 6);
 }
 
 #[test]
@@ -508,6 +557,10 @@ fn what_cannot_work_is_refused_before_training_and_before_a_folder_is_made() {
             "--max-grad-norm=-1",
             &["--max-grad-norm must be 0 or more, got -1"],
         ),
+        (
+            "--predictions p.txt",
+            &["cannot use --predictions", ".csv or .jsonl", "p.txt"],
+        ),
         ("--seed x", &["'x'", "--seed"]),
         ("--learning-rat 1", &["'--learning-rat'", "--learning-rate"]),
     ]);
@@ -604,7 +657,7 @@ fn a_loss_that_is_not_finite_after_the_last_step_is_no_success() {
         &["loss", "lower the learning rate"],
     );
     // The epoch was finished, so its line stays.
-    assert_eq!(place.left_in("out").unwrap(), ["metrics.jsonl"]);
+    assert_eq!(place.left_in("out").unwrap(), REMAINS);
 }
 
 #[test]
@@ -682,10 +735,13 @@ fn a_disk_that_fills_leaves_whole_lines_of_the_log_and_no_half_file() {
     let kept = TRAINED.left_in("out").unwrap();
     fail(on_a_disk_of(0, &TRAINED.finetune("out", &replace)), &words);
     assert_eq!(TRAINED.left_in("out").unwrap(), kept);
-    // The log fits, a picture or the weights of 13 MB do not.
-    for (kib, file) in [(8, ".svg"), (1024, "model.safetensors")] {
-        fail(on_a_disk_of(kib, &run), &[&words[..], &[file]].concat());
-        assert_eq!(place.left_in("out").unwrap(), ["metrics.jsonl"]);
+    // The log fits, the report with its curves or the weights of 13 MB do not.
+    for (kib, words) in [
+        (12, &["cannot write out/report.html"][..]),
+        (1024, &["cannot write out/model.safetensors", words[1]]),
+    ] {
+        fail(on_a_disk_of(kib, &run), words);
+        assert_eq!(place.left_in("out").unwrap(), REMAINS);
         let log = fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
         let whole = |line: &str| serde_json::from_str::<Value>(line).is_ok();
         assert!(log.ends_with('\n') && log.lines().all(whole), "{log}");
@@ -697,17 +753,17 @@ fn a_disk_that_fills_leaves_whole_lines_of_the_log_and_no_half_file() {
 #[test]
 fn a_log_that_no_longer_fits_ends_with_a_whole_line() {
     let place = Place::new();
-    // A line is about 330 bytes: a few fit into 1 KiB.
+    // A line is about 330 bytes: a few dozen fit into 12 KiB, and so does a report without curves.
     let many = [
         "--mode=feature-extract",
         "--image-size=32",
-        "--num-train-epochs=30",
+        "--num-train-epochs=60",
     ];
     fail(
-        on_a_disk_of(1, &place.finetune("out", &many)),
+        on_a_disk_of(12, &place.finetune("out", &many)),
         &["metrics.jsonl"],
     );
-    assert_eq!(place.left_in("out").unwrap(), ["metrics.jsonl"]);
+    assert_eq!(place.left_in("out").unwrap(), REMAINS);
     let log = fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
     assert!(log.ends_with('\n') && log.lines().count() > 1, "{log}");
     for line in log.lines() {

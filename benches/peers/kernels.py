@@ -1,4 +1,4 @@
-"""The kernels of benches/kernels.rs in PyTorch, and one table of ours, candle's and PyTorch's times.
+"""The kernels of benches/kernels/ in PyTorch, and one table of ours, candle's and PyTorch's times.
 
     cargo bench --bench kernels
     python benches/peers/kernels.py            (torch 2.15, two threads)
@@ -37,9 +37,167 @@ def recurrent(op, gates):
     return sizes, lambda x, *weights: op(x, start, weights, *options)[0]
 
 
+
+
+def rope_of_neighbours(x):
+    z = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(z * torch.polar(torch.ones_like(ANGLES), ANGLES)).flatten(-2)
+
+
+def four_million(fn):
+    return [(4_000_000,)], fn
+
+
+def images(fn):
+    return [(16, 64, 56, 56)], fn
+
+
+def signals(fn):
+    return [(16, 64, 4096)], fn
+
+
+def rows(fn):
+    return [(2048, 1536)], fn
+
+
+def pairs(fn):
+    return [(2000, 2000), (2000, 2000)], fn
+
+
+def gated(gate):
+    def fn(x):
+        a, b = x.chunk(2, 1)
+        return gate(a) * b
+
+    return [(2048, 3072)], fn
+
+
+def drop_path(x):
+    """timm's."""
+    keep = x.new_empty((len(x), 1, 1, 1)).bernoulli_(0.9)
+    return x * keep.div_(0.9)
+
+
+def spectral_norm(w):
+    u, v = (torch.full((n,), n**-0.5) for n in (512, 4608))
+    return w / (u @ w @ v)
+
+
+def instance_norm(x, w, b):
+    return F.instance_norm(x, weight=w, bias=b)
+
+
+PLACES = (torch.arange(65_536) * 7919 % 65_536)[:, None].expand(65_536, 32).contiguous()
+WRITTEN = [(65_536, 32), (65_536, 32)]
+NORM = [(16, 64, 28, 28), (64,), (64,)]
+
 KERNELS = {
+    "batch_norm + residual + relu, 16×64×28×28": (
+        [*NORM, (16, 64, 28, 28)],
+        lambda x, w, b, r: F.relu(F.batch_norm(x, None, None, w, b, True) + r),
+    ),
+    "batch_norm_with, 16×64×28×28": (
+        NORM,
+        lambda x, w, b: F.batch_norm(x, torch.zeros(64), torch.ones(64), w, b),
+    ),
+    "instance_norm, 16×64×28×28": (NORM, instance_norm),
+    "weight_norm, 512×512×3×3": ([(512, 512, 3, 3), (512, 1, 1, 1)], torch._weight_norm),
+    "spectral_norm, 512×4608": ([(512, 4608)], spectral_norm),
+    "residual + rms_norm, 2048×384": (
+        [(2048, 384), (2048, 384), (384,)],
+        lambda x, r, w: F.rms_norm(x + r, (384,), w, 1e-6),
+    ),
+    "linear + relu, 2048×768→768": (
+        [(2048, 768), (768, 768), (768,)],
+        lambda x, w, b: F.relu(F.linear(x, w, b)),
+    ),
+    "attention, grouped, 4×16/4×256×64": (
+        [(4, 16, 256, 64), (4, 4, 256, 64), (4, 4, 256, 64)],
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True),
+    ),
+    "rope interleaved, 16×12×128×64": ([(16, 12, 128, 64)], rope_of_neighbours),
+    "adaptive_max_pool2d to 7×7, 16×64×56×56": images(lambda x: F.adaptive_max_pool2d(x, 7)),
+    "global_avg_pool, 16×512×14×14": ([(16, 512, 14, 14)], lambda x: x.mean((2, 3))),
+    "max_pool1d 2, 16×64×4096": signals(lambda x: F.max_pool1d(x, 2)),
+    "avg_pool1d 2, 16×64×4096": signals(lambda x: F.avg_pool1d(x, 2)),
+    "adaptive_avg_pool1d to 64, 16×64×4096": signals(lambda x: F.adaptive_avg_pool1d(x, 64)),
+    "adaptive_max_pool1d to 64, 16×64×4096": signals(lambda x: F.adaptive_max_pool1d(x, 64)),
+    "interpolate bicubic ×2, 16×64×28×28": (
+        [(16, 64, 28, 28)],
+        lambda x: F.interpolate(x, (56, 56), mode="bicubic"),
+    ),
+    "interpolate_by 1.7, bilinear, 16×64×28×28": (
+        [(16, 64, 28, 28)],
+        lambda x: F.interpolate(x, scale_factor=1.7, mode="bilinear"),
+    ),
+    "pixel_shuffle 2, 16×64×28×28": ([(16, 64, 28, 28)], lambda x: F.pixel_shuffle(x, 2)),
+    "pixel_unshuffle 2, 16×16×56×56": ([(16, 16, 56, 56)], lambda x: F.pixel_unshuffle(x, 2)),
+    "scale_channels, 16×64×56×56": (
+        [(16, 64, 56, 56), (16, 64)],
+        lambda x, s: x * s[:, :, None, None],
+    ),
+    "pad replicate 1, 16×64×56×56": images(lambda x: F.pad(x, (1, 1, 1, 1), mode="replicate")),
+    "pad circular 1, 16×64×56×56": images(lambda x: F.pad(x, (1, 1, 1, 1), mode="circular")),
+    "relu6, 4 M": four_million(F.relu6),
+    "sigmoid, 4 M": four_million(torch.sigmoid),
+    "tanh, 4 M": four_million(torch.tanh),
+    "silu, 4 M": four_million(F.silu),
+    "gelu_tanh, 4 M": four_million(lambda x: F.gelu(x, approximate="tanh")),
+    "leaky_relu, 4 M": four_million(F.leaky_relu),
+    "elu, 4 M": four_million(F.elu),
+    "selu, 4 M": four_million(F.selu),
+    "celu, 4 M": four_million(lambda x: F.celu(x, 2.0)),
+    "softplus, 4 M": four_million(F.softplus),
+    "log_sigmoid, 4 M": four_million(F.logsigmoid),
+    "mish, 4 M": four_million(F.mish),
+    "hard_swish, 4 M": four_million(F.hardswish),
+    "hard_sigmoid, 4 M": four_million(F.hardsigmoid),
+    "hard_tanh, 4 M": four_million(F.hardtanh),
+    "softsign, 4 M": four_million(F.softsign),
+    "prelu, 16×64×56×56": ([(16, 64, 56, 56), (64,)], F.prelu),
+    "glu, 2048×3072": ([(2048, 3072)], lambda x: F.glu(x, 1)),
+    "swiglu, 2048×3072": gated(F.silu),
+    "geglu, 2048×3072": gated(F.gelu),
+    "reglu, 2048×3072": gated(F.relu),
+    "dropout_channels, 16×64×56×56": images(lambda x: F.dropout2d(x, 0.1)),
+    "drop_path, 16×64×56×56": images(drop_path),
+    "alpha_dropout, 4 M": four_million(lambda x: F.alpha_dropout(x, 0.1, True)),
+    "gaussian_noise, 4 M": four_million(lambda x: x + 0.1 * torch.randn_like(x)),
+    "add, 4 M": ([(4_000_000,)] * 2, torch.add),
+    "mul, 4 M": ([(4_000_000,)] * 2, torch.mul),
+    "sum, 4 M": four_million(torch.sum),
+    "pow, 1 M": ([(1_000_000,)], lambda x: (x.detach() ** 2 + 0.1) ** x),
+    "powf 3, 4 M": four_million(lambda x: x**3.0),
+    "cross_entropy of distributions, 512×10000": (
+        [(512, 10_000), (512, 10_000)],
+        lambda x, t: F.cross_entropy(x, t.detach().softmax(1)),
+    ),
+    "nll_loss, 512×10000": (
+        [(512, 10_000)],
+        lambda x: F.nll_loss(x, torch.arange(512)),
+    ),
+    "binary_cross_entropy_with_logits, 4 M": pairs(F.binary_cross_entropy_with_logits),
+    "mse, 4 M": pairs(F.mse_loss),
+    "huber, 4 M": pairs(F.huber_loss),
+    "scatter, 65536×32": (WRITTEN, lambda x, s: x.scatter(0, PLACES, s)),
+    "scatter_add, 65536×32": (WRITTEN, lambda x, s: x.scatter_add(0, PLACES, s)),
+    "max, 2048×1536": rows(lambda x: x.max(1).values),
+    "min, 2048×1536": rows(lambda x: x.min(1).values),
+    "amax, 2048×1536": rows(lambda x: x.amax(1)),
+    "amin, 2048×1536": rows(lambda x: x.amin(1)),
+    "cumsum, 2048×1536": rows(lambda x: x.cumsum(1)),
+    "split and cat of 12, 2048×1536": rows(lambda x: torch.cat(x.split(128, 1), 1)),
+    "chunk and cat of 3, 2048×1536": rows(lambda x: torch.cat(x.chunk(3, 1), 1)),
+    "unbind and cat of 16, 128×16×1536": (
+        [(128, 16, 1536)],
+        lambda x: torch.cat(x.unbind(1), 1),
+    ),
     "lstm, 32×64×256→256": recurrent(torch.lstm, 4),
     "gru, 32×64×256→256": recurrent(torch.gru, 3),
+    "conv3d 3×3×3, 2×32×16×28×28": (
+        [(2, 32, 16, 28, 28), (32, 32, 3, 3, 3)],
+        lambda x, w: F.conv3d(x, w, padding=1),
+    ),
     "conv_transpose1d 8 stride 4, 16×64×512": (
         [(16, 64, 512), (64, 64, 8)],
         lambda x, w: F.conv_transpose1d(x, w, stride=4, padding=2),
@@ -130,7 +288,7 @@ def torch_ms(shapes, fn):
     times = []
     while sum(times) < 2 or len(times) < 10:
         start = time.perf_counter()
-        torch.autograd.grad(fn(*inputs).sum(), inputs)
+        torch.autograd.grad(fn(*inputs).sum(), inputs, allow_unused=True)
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:]) * 1e3
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use clap::{Parser, ValueEnum};
+use dl_core::train::PredictionFile;
 use serde::{Serialize, Serializer};
 
 /// Height and width that images may be brought to: a network that halves them five times leaves
@@ -133,6 +134,11 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     pub device: String,
 
+    /// Write what the model says about each evaluation image, with the probability of each class, to
+    /// this file: .csv or .jsonl.
+    #[arg(long, conflicts_with = "predict")]
+    #[serde(serialize_with = "shown")]
+    pub predictions: Option<PathBuf>,
     /// Classify these images with the model in the output folder instead of training.
     #[arg(long, num_args = 1.., value_name = "IMAGE", requires = "output_dir")]
     #[serde(skip)]
@@ -194,6 +200,9 @@ impl Args {
     fn check(&self) -> Result<()> {
         self.check_counts()?;
         self.check_ranges()?;
+        if let Some(path) = &self.predictions {
+            PredictionFile::check(path).context("cannot use --predictions")?;
+        }
         ensure!(
             self.weights.is_none() || self.mode != Mode::Scratch,
             "--mode scratch starts from random weights; leave --weights out or choose another mode"

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use dl_core::data::{
-    CenterCrop, Compose, DataLoader, Dataset, IdxImages, ImageFolder, Labelled, MnistPart,
-    Normalize, RandomHorizontalFlip, RandomResizedCrop, Resize, Sample, StackImages, Subset, ToRgb,
-    first_per_class, stratified_hold_out,
+    CenterCrop, Compose, DataError, DataLoader, Dataset, IdxImages, Image, ImageFolder, Labelled,
+    MnistPart, Normalize, RandomHorizontalFlip, RandomResizedCrop, Resize, Sample, StackImages,
+    Subset, ToRgb, first_per_class, stratified_hold_out,
 };
 use dl_core::models::ImageModel;
 
@@ -163,6 +163,11 @@ impl Images {
     /// Training images in order, not augmented.
     pub fn training_as_is(&self) -> Result<Loader> {
         self.in_order(&self.train)
+    }
+
+    /// An evaluation image as it was before anything was done to it.
+    pub fn original(&self, index: usize) -> Result<Image, DataError> {
+        Ok(self.eval.get(index)?.image)
     }
 
     /// Evaluation images.

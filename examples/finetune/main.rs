@@ -8,7 +8,8 @@
 //!
 //! The first compares training from scratch, a new classifier on frozen features, and fine-tuning of
 //! everything, on the same images for the same number of epochs. It prints a table and leaves the
-//! best model with its curves, confusion matrix, results and log in a folder under `runs/`.
+//! best model with its curves, confusion matrix, results, log and `report.html` in a folder under
+//! `runs/`.
 
 #![allow(missing_docs)]
 
@@ -75,10 +76,12 @@ fn train(args: &Args) -> Result<()> {
         model,
         device,
         log: None,
+        report: None,
     };
     setup.check()?;
     let folder = RunFolder::create(args)?;
     setup.log = Some(folder.metrics());
+    setup.report = Some(folder.report(args, &setup)?.into());
     let outcomes = match train_into(&folder, &setup) {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -103,6 +106,6 @@ fn train_into(folder: &RunFolder, setup: &Setup) -> Result<Vec<Outcome>> {
         .map(|mode| setup.run(mode))
         .collect::<Result<Vec<_>>>()?;
     let config = ModelConfig::new(&setup.model, setup.images);
-    folder.write(setup.args, &config, &outcomes)?;
+    folder.write(setup, &config, &outcomes)?;
     Ok(outcomes)
 }

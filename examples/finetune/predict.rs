@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use candle_core::{D, DType};
 use dl_core::data::{Collate, Draw, Image, Sample, Transform, read_rgb};
 use dl_core::models::ImageModel;
+use dl_core::train::{Prediction, PredictionFile};
 
 use crate::args::Args;
 use crate::images::{Images, same_classes};
@@ -56,6 +57,18 @@ fn likeliest(p: &[f32], names: &[String]) -> String {
     shown.collect::<Vec<_>>().join("\t")
 }
 
+/// Writes what was said about each evaluation image to the file of the command line, if one is named.
+pub fn write_predictions(args: &Args, names: &[String], found: &[Prediction]) -> Result<()> {
+    let Some(path) = &args.predictions else {
+        return Ok(());
+    };
+    let written = PredictionFile::create(path, names).and_then(|mut file| {
+        found.iter().try_for_each(|sample| file.write(sample))?;
+        file.finish()
+    });
+    written.context("cannot keep the predictions; name another --predictions")
+}
+
 /// Evaluates the model of a run on the evaluation images of the command line.
 pub fn evaluate_run(args: &Args) -> Result<()> {
     let (folder, device) = (RunFolder::open(args)?, args.open_device()?);
@@ -82,8 +95,10 @@ pub fn evaluate_run(args: &Args) -> Result<()> {
         model,
         device,
         log: None,
+        report: None,
     };
-    let found = setup.evaluate(trained.as_ref())?;
+    let (found, predictions, _) = setup.predict(trained.as_ref())?;
+    write_predictions(args, &model_classes, &predictions)?;
     put(&format!(
         "eval_accuracy\t{}\neval_loss\t{}\n",
         found.accuracy, found.loss

@@ -1,5 +1,6 @@
 //! The three trainings.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,13 +13,17 @@ use dl_core::data::{Collate, DataLoader, Dataset, StackTensors};
 use dl_core::losses::{CrossEntropyOptions, Reduction, cross_entropy};
 use dl_core::models::{ClassifierHead, ImageClassifier, ImageModel};
 use dl_core::train::{
-    Batch, Epoch, Evaluation, MetricsLog, Progress, Trainer, TrainerConfig, evaluate,
+    Batch, Epoch, Evaluation, Evaluator, HtmlReport, MetricsLog, Prediction, Progress, Trainer,
+    TrainerConfig, Worst,
 };
 use dl_optim::{AdamW, Clip, HuggingFace, Optimizer};
 use dl_transfer::{Checkpoint, KeyMap, LoadOptions, extract_features, load_into, resolve_weights};
 
 use crate::args::{Args, Mode};
 use crate::images::{Images, asset};
+
+/// Images that the report shows of those the model is most wrong about.
+const WORST: usize = 24;
 
 /// What a training needs.
 pub struct Setup<'a> {
@@ -28,6 +33,8 @@ pub struct Setup<'a> {
     pub device: Device,
     /// Where every epoch is logged.
     pub log: Option<PathBuf>,
+    /// What shows every training.
+    pub report: Option<RefCell<HtmlReport>>,
 }
 
 /// What a training gave.
@@ -36,6 +43,9 @@ pub struct Outcome {
     pub params: Params,
     pub epochs: Vec<Epoch>,
     pub evaluation: Evaluation,
+    /// What was said about each evaluation image, if it is to be written.
+    pub predictions: Vec<Prediction>,
+    pub worst: Worst,
     /// Scalars that were trained at the end.
     pub trainable: usize,
     /// Training, feature extraction and evaluation together.
@@ -87,7 +97,7 @@ impl Setup<'_> {
             Mode::FeatureExtract => self.head(mode, &params, 0..self.args.num_train_epochs)?,
             Mode::Finetune | Mode::Compare => self.finetune(&params)?,
         };
-        let evaluation = self.evaluate(self.build(&params)?.as_ref())?;
+        let (evaluation, predictions, worst) = self.predict(self.build(&params)?.as_ref())?;
         ensure!(
             evaluation.loss.is_finite(),
             "the evaluation loss of {} is {} after the last step; lower the learning rate or clip \
@@ -98,6 +108,8 @@ impl Setup<'_> {
         Ok(Outcome {
             mode,
             evaluation,
+            predictions,
+            worst,
             trainable: params.trainable().iter().map(|(_, v)| v.elem_count()).sum(),
             seconds: start.elapsed().as_secs_f64(),
             params,
@@ -105,10 +117,22 @@ impl Setup<'_> {
         })
     }
 
-    /// Loss and predictions on the evaluation images.
-    pub fn evaluate(&self, model: &dyn ImageClassifier) -> Result<Evaluation> {
-        let batches = self.images.evaluation()?.epoch(0)?;
-        Ok(evaluate(model, batches, &plain_loss, &self.device)?)
+    /// What the model says about the evaluation images: in sum, of each if that is to be written, and
+    /// where it is most wrong.
+    pub fn predict(
+        &self,
+        model: &dyn ImageClassifier,
+    ) -> Result<(Evaluation, Vec<Prediction>, Worst)> {
+        let evaluator = Evaluator::new(model).device(&self.device);
+        let (mut all, mut worst) = (vec![], Worst::new(WORST));
+        let found = evaluator.predict(&self.images.evaluation()?, |prediction| {
+            if self.args.predictions.is_some() {
+                all.push(prediction.clone());
+            }
+            worst.see(prediction);
+            Ok(())
+        })?;
+        Ok((found, all, worst))
     }
 
     /// The network on these parameters.
@@ -251,12 +275,18 @@ impl Setup<'_> {
             label_smoothing: args.label_smoothing_factor,
             ..Default::default()
         };
+        // Before the trainer, which borrows it.
+        let mut report = self.report.as_ref().map(RefCell::borrow_mut);
         let mut trainer = Trainer::new(model, optimizer, config).device(&self.device);
         let total = trainer.total_steps(train.len())?;
         let schedule = HuggingFace::named(&args.lr_scheduler_type, self.warmup(total), total)?;
         if let Some(path) = &self.log {
             let log = MetricsLog::append(path)?.with("mode", mode.name());
             trainer = trainer.callback(log);
+        }
+        if let Some(report) = &mut report {
+            report.run(mode.name());
+            trainer = trainer.callback(&mut **report);
         }
         let history = trainer
             .loss(move |z, y| cross_entropy(z, y, &smoothed, Reduction::None))

@@ -10,16 +10,18 @@ use candle_core::Device;
 use dl_core::Params;
 use dl_core::models::{ImageClassifier, ImageModel};
 use dl_core::plot::{Curves, Panel, Series, confusion_matrix};
+use dl_core::train::{HtmlReport, Shown};
 use dl_transfer::{Checkpoint, KeyMap, LoadOptions, load_into, save_safetensors};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Args, SIZES};
 use crate::images::{Images, View};
-use crate::recipe::Outcome;
+use crate::predict::write_predictions;
+use crate::recipe::{Outcome, Setup};
 
 /// Everything a run writes; what any of them says is in the folder already.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "model.safetensors",
     "config.json",
     "all_results.json",
@@ -27,10 +29,12 @@ const FILES: [&str; 7] = [
     "confusion_matrix.svg",
     "curves.svg",
     LOG,
+    REPORT,
 ];
 /// What a run writes at its end.
 const RESULTS: &[&str] = FILES.split_at(6).0;
 const LOG: &str = "metrics.jsonl";
+const REPORT: &str = "report.html";
 
 /// A folder with a run in it, or one to come.
 pub struct RunFolder {
@@ -166,27 +170,32 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// After a failure: leaves nothing but the log of the epochs that were finished, if any, and no
-    /// empty folder that was not there before.
+    /// After a failure: leaves nothing but the log and the report of the epochs that were finished, if
+    /// any, and no empty folder that was not there before.
     pub fn abandon(&self) {
         // The failure is what is reported; one that follows from it would hide it.
         let _ = self.clear(RESULTS);
-        let _ = self.whole_lines();
+        if !matches!(self.whole_lines(), Ok(true)) {
+            let _ = self.clear(&[REPORT]);
+        }
         if self.made {
             let _ = fs::remove_dir(&self.path);
         }
     }
 
-    /// Cuts a half-written line from the end of the log, and removes a log without a line.
-    fn whole_lines(&self) -> std::io::Result<()> {
+    /// Cuts a half-written line from the end of the log, and removes a log without a line; whether it
+    /// has one.
+    fn whole_lines(&self) -> std::io::Result<bool> {
         let log = fs::read(self.metrics())?;
-        match log.iter().rposition(|byte| *byte == b'\n') {
-            None => fs::remove_file(self.metrics()),
+        let end = log.iter().rposition(|byte| *byte == b'\n');
+        match end {
+            None => fs::remove_file(self.metrics())?,
             Some(end) => fs::File::options()
                 .write(true)
                 .open(self.metrics())?
-                .set_len(end as u64 + 1),
+                .set_len(end as u64 + 1)?,
         }
+        Ok(end.is_some())
     }
 
     fn clear(&self, names: &[&str]) -> Result<()> {
@@ -217,6 +226,17 @@ impl RunFolder {
     /// The log of every epoch.
     pub fn metrics(&self) -> PathBuf {
         self.path(LOG)
+    }
+
+    /// A report on the trainings to come.
+    pub fn report(&self, args: &Args, setup: &Setup) -> Result<HtmlReport> {
+        let (model, images) = (setup.model.name, setup.images);
+        let (train, eval) = images.counts();
+        let title = format!("{model} on {train} images, evaluated on {eval}");
+        Ok(HtmlReport::new(self.path(REPORT), title)
+            .class_names(&images.class_names)
+            .configuration(args)?
+            .version("candle-train", env!("CARGO_PKG_VERSION")))
     }
 
     /// The configuration of the model in the folder.
@@ -251,9 +271,9 @@ impl RunFolder {
     }
 
     /// Writes the best model, what it was made with, the results and the pictures.
-    pub fn write(&self, args: &Args, config: &ModelConfig, outcomes: &[Outcome]) -> Result<()> {
+    pub fn write(&self, setup: &Setup, config: &ModelConfig, outcomes: &[Outcome]) -> Result<()> {
         let best = best(outcomes).context("no training was run")?;
-        let names = config.class_names();
+        let (args, names) = (setup.args, config.class_names());
         let title = format!("{} on {} images", best.mode.name(), best.evaluation.samples);
         let matrix = confusion_matrix(&best.evaluation.confusion, &names, &title)?;
         self.put("confusion_matrix.svg", matrix.as_bytes())?;
@@ -267,7 +287,22 @@ impl RunFolder {
         let weights = weights.map(|(name, var)| (name, var.as_detached_tensor()));
         save_safetensors(self.path("model.safetensors"), weights, &[])
             .with_context(|| self.unwritable("model.safetensors"))?;
-        self.put_json("all_results.json", &results(outcomes, best))
+        write_predictions(args, &names, &best.predictions)?;
+        self.put_json("all_results.json", &results(outcomes, best))?;
+        self.finish_report(setup, best)
+    }
+
+    /// Adds to the report what the model that is kept says about the evaluation images.
+    fn finish_report(&self, setup: &Setup, best: &Outcome) -> Result<()> {
+        let Some(report) = &setup.report else {
+            return Ok(());
+        };
+        let (mut report, set) = (report.borrow_mut(), best.mode.name());
+        report.evaluation(set, &best.evaluation);
+        report.worst(set, &best.worst, |sample| {
+            Ok(Shown::Image(setup.images.original(sample.index)?))
+        });
+        report.write().with_context(|| self.unwritable(REPORT))
     }
 
     fn put_json(&self, name: &str, value: &impl Serialize) -> Result<()> {

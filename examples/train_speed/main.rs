@@ -4,6 +4,7 @@
 //! cargo run --release --example train_speed -- mlp resnet20        these workloads
 //! cargo run --release --example train_speed                        all of them
 //! cargo run --release --example train_speed -- --scaling PLOT.svg  by batch, sequence and threads
+//! cargo run --release --example train_speed -- --trainer           what the trainer adds to a step
 //! ```
 //!
 //! Prints one line of JSON for each: the median over the steps after the warm-up, the arithmetic of the
@@ -12,6 +13,7 @@
 //! same batch. `benches/peers/compare.sh` sets this beside PyTorch.
 
 mod scaling;
+mod trainer_cost;
 mod workload;
 
 use dl_core::allocator::{MiMalloc, keep_freed_memory};
@@ -33,6 +35,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 struct Args {
     /// Names of workloads; all by default.
     workloads: Vec<String>,
+    /// The perceptron in a loop of its own and by the trainer, by turns, instead of workloads.
+    #[arg(long)]
+    trainer: bool,
     /// Threads to compute with.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -57,6 +62,10 @@ fn main() -> Result<()> {
         return scaling::draw(path, args.threads, args.seconds);
     }
     compute_on(args.threads)?;
+    if args.trainer {
+        println!("{}", trainer_cost::measured(args.seconds)?);
+        return Ok(());
+    }
     let names = match args.workloads.is_empty() {
         true => WORKLOADS.map(|(name, _)| name.to_string()).to_vec(),
         false => args.workloads.clone(),

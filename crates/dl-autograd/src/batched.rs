@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::autocast;
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type};
 use crate::linear::PARALLEL;
 use crate::matmul::{Matrix, Write, matmul as product};
@@ -27,6 +28,9 @@ use crate::view::{expand, reshape, sum_to, transpose};
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if let Some(scope) = autocast::lowering() {
+        return scope.raise(matmul(&scope.lower(a)?, &scope.lower(b)?)?, a);
+    }
     let (&[.., m, k], &[.., k_b, n]) = (a.dims(), b.dims()) else {
         bail!(
             "matmul takes a (…, m, k) and b (…, k, n), got {:?} and {:?}",
@@ -44,7 +48,8 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     one_float_type("matmul", ("a", a), &[("b", b)])?;
     let batch = batch_shape(a, b)?;
     if !has_kernel(a) {
-        return a.broadcast_matmul(b);
+        // candle's own refuses most strides.
+        return a.contiguous()?.broadcast_matmul(&b.contiguous()?);
     }
     if b.rank() == 2 && a.rank() > 2 {
         let mut shape = a.dims().to_vec();

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use candle_core::{Result, Tensor, Var, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
 
+use crate::autocast::{self, Autocast};
 use crate::many_inputs::CustomOpN;
 use crate::no_grad::no_grad;
 use crate::rng_scope::{RngScope, State, state};
@@ -55,6 +56,7 @@ pub fn checkpoint(
     let op = Segment {
         segment,
         rng,
+        autocast: autocast::current(),
         inputs: inputs.len(),
     };
     apply_n(&all, value, op)
@@ -63,6 +65,7 @@ pub fn checkpoint(
 struct Segment<F> {
     segment: F,
     rng: State,
+    autocast: Option<DType>,
     inputs: usize,
 }
 
@@ -81,6 +84,13 @@ impl Drop for Recomputing {
     }
 }
 
+impl<F: Fn(&[Tensor]) -> Result<Tensor>> Segment<F> {
+    fn again(&self, inputs: &[Tensor]) -> Result<Tensor> {
+        let _products = Autocast::of(self.autocast);
+        (self.segment)(inputs)
+    }
+}
+
 impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> CustomOpN for Segment<F> {
     fn name(&self) -> &'static str {
         "checkpoint"
@@ -92,7 +102,7 @@ impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> CustomOpN for Segment<F> 
         let _tape = Tape::new();
         let (inputs, vars) = all.split_at(self.inputs);
         let leaves = inputs.iter().map(leaf).collect::<Result<Vec<_>>>()?;
-        let y = (self.segment)(&leaves)?;
+        let y = self.again(&leaves)?;
         let mut grads = backward_from(&y, dy)?;
         let wanted: Vec<&Tensor> = leaves.iter().chain(vars).collect();
         let found = wanted.iter().map(|x| grads.remove(x).map(|g| g.detach()));

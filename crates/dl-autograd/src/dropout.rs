@@ -76,7 +76,7 @@ pub fn dropout_channels(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
 /// ```
 pub fn drop_path(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
     if x.rank() == 0 {
-        bail!("drop_path takes x (n, d…), got a scalar")
+        bail!("drop_path takes x (n, d…), got {:?}", x.shape())
     }
     let sample = x.dims()[1..].iter().product();
     Dropout::new("drop_path", x, p, sample, rng)?.call(x)
@@ -104,10 +104,10 @@ pub fn drop_path(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
 /// ```
 pub fn alpha_dropout(x: &Tensor, p: f64, rng: Rng) -> Result<Tensor> {
     const ALPHA: f64 = -1.758_099_340_847_376_6;
-    let op = Dropout::new("alpha_dropout", x, p, 1, rng)?;
-    if p == 1. {
-        bail!("alpha_dropout needs a p in [0, 1), got 1")
+    if !(0. ..1.).contains(&p) {
+        bail!("alpha_dropout needs a p in [0, 1), got {p}")
     }
+    let op = Dropout::new("alpha_dropout", x, p, 1, rng)?;
     let scale = 1. / ((1. - p) * (1. + p * ALPHA * ALPHA)).sqrt();
     let shift = -scale * ALPHA * p;
     Dropout {
@@ -198,16 +198,17 @@ impl Dropout {
     }
 
     fn composed(self, x: &Tensor) -> Result<Tensor> {
-        let to = |values: Vec<f32>| {
+        let to = |values: Vec<f64>| {
             let values = Tensor::from_vec(values, x.shape(), &Device::Cpu)?;
-            values.to_device(x.device())?.to_dtype(x.dtype())
+            // On the CPU, where all types are: Metal has no f64.
+            values.to_dtype(x.dtype())?.to_device(x.device())
         };
         let count = x.elem_count();
-        let slope = to(self.slope().apply(&vec![1f32; count]))?;
+        let slope = to(self.slope().apply(&vec![1f64; count]))?;
         match (self.kept, self.dropped) {
             (0., 0.) => x * slope,
             // What is left of a zero is what is added.
-            _ => (x * slope)? + to(self.apply(&vec![0f32; count]))?,
+            _ => (x * slope)? + to(self.apply(&vec![0f64; count]))?,
         }
     }
 

@@ -34,7 +34,8 @@ pub fn embedding(weight: &Tensor, ids: &Tensor, padding_index: Option<usize>) ->
         }));
     }
     let index = ids.flatten_all()?.to_device(weight.device())?;
-    let rows = weight.index_select(&index.to_dtype(DType::U32)?, 0)?;
+    let index_of_rows = index.to_dtype(DType::U32)?;
+    let rows = weight.contiguous()?.index_select(&index_of_rows, 0)?;
     let rows = match padding_index {
         Some(padding) => without_gradient(&rows, &index, padding)?,
         None => rows,

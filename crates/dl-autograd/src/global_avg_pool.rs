@@ -1,16 +1,18 @@
-//! The mean of every plane of a batch of images.
+//! The mean of every channel of a batch of signals, images or volumes.
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::activation::GRAIN;
 use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
-use crate::simd::Scalar;
+use crate::simd::{Kernel, Scalar, dispatch, row_sum};
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
 
-/// Averages each channel over its pixels: `torch.nn.AdaptiveAvgPool2d(1)`, flattened.
+/// Averages each channel over its pixels: `torch.nn.AdaptiveAvgPool2d(1)`, flattened, and the same of
+/// signals and volumes.
 ///
-/// `(n, c, h, w)` → `(n, c)`; an error for another rank or an image without pixels.
+/// `(n, c, d…)` → `(n, c)`; an error for fewer dimensions or a channel without pixels.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -19,11 +21,12 @@ use crate::view::contiguous;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
-    let &[n, c, h, w] = x.dims() else {
-        bail!("global_avg_pool takes x (n, c, h, w), got {:?}", x.shape())
+    let &[n, c, _, ..] = x.dims() else {
+        bail!("global_avg_pool takes x (n, c, d…), got {:?}", x.shape())
     };
     float("global_avg_pool", ("x", x))?;
-    if h * w == 0 {
+    let plane = x.dims()[2..].iter().product();
+    if plane == 0 {
         bail!("global_avg_pool takes x with pixels, got {:?}", x.shape())
     }
     if !has_kernel(x) {
@@ -31,14 +34,27 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     }
     let op = GlobalAvgPool {
         shape: [n, c],
-        plane: h * w,
+        plane,
     };
     let y = apply1(&contiguous(x)?, op)?;
-    Ok(differentiable(y, |x, _, dy| {
-        let (n, c, h, w) = x[0].dims4()?;
-        let spread = dy.reshape((n, c, 1, 1))?.broadcast_as((n, c, h, w))?;
-        Ok(vec![Some((spread / (h * w) as f64)?)])
+    Ok(differentiable(y, move |x, _, dy| {
+        let mut one = vec![1; x[0].rank()];
+        (one[0], one[1]) = (n, c);
+        let spread = dy.reshape(one)?.broadcast_as(x[0].shape())?;
+        Ok(vec![Some((spread / plane as f64)?)])
     }))
+}
+
+struct Total<'a, T> {
+    plane: &'a [T],
+    sum: &'a mut T,
+}
+
+impl<T: Scalar> Kernel for Total<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        *self.sum = row_sum(self.plane.len(), |i| self.plane[i]);
+    }
 }
 
 struct GlobalAvgPool {
@@ -49,11 +65,14 @@ struct GlobalAvgPool {
 impl GlobalAvgPool {
     fn forward<T: Scalar>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let size = T::from_f64(self.plane as f64);
-        let y: Vec<T> = slice::<T>(s, l)?
-            .par_chunks_exact(self.plane)
-            .with_min_len(64)
-            .map(|plane| plane.iter().copied().sum::<T>() / size)
-            .collect();
+        let mut y = vec![T::zero(); self.shape[0] * self.shape[1]];
+        y.par_iter_mut()
+            .with_min_len((GRAIN / self.plane).max(1))
+            .zip(slice::<T>(s, l)?.par_chunks_exact(self.plane))
+            .for_each(|(sum, plane)| {
+                dispatch(Total { plane, sum });
+                *sum /= size;
+            });
         Ok((T::to_cpu_storage_owned(y), self.shape.to_vec().into()))
     }
 
@@ -62,7 +81,7 @@ impl GlobalAvgPool {
         let mut dx = vec![T::zero(); x.elem_count()];
         read::<T, _>(dy, |dy| {
             dx.par_chunks_exact_mut(self.plane)
-                .with_min_len(64)
+                .with_min_len((GRAIN / self.plane).max(1))
                 .zip(dy)
                 .for_each(|(dx, &dy)| dx.fill(dy / size));
             Ok(())

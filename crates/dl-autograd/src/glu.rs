@@ -3,9 +3,10 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::activation::relu;
+use crate::host::float;
+use crate::mul::mul;
 use crate::pointwise::{gelu, sigmoid, silu};
 use crate::split::split;
-use crate::view::mul;
 
 /// `a·sigmoid(b)` of the halves `a` and `b` of a dimension, as `torch.nn.functional.glu`:
 /// `(…, 2n, …)` → `(…, n, …)`. An error if the dimension is odd.
@@ -65,6 +66,7 @@ pub fn reglu(x: &Tensor, dim: usize) -> Result<Tensor> {
 }
 
 fn halves(op: &str, x: &Tensor, dim: usize) -> Result<[Tensor; 2]> {
+    float(op, ("x", x))?;
     match x.dims().get(dim) {
         Some(n) if n % 2 == 0 => {
             let mut parts = split(x, &[n / 2, n / 2], dim)?.into_iter();

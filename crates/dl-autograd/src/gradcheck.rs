@@ -3,9 +3,9 @@
 use candle_core::{DType, Result, Tensor, Var, bail};
 
 use crate::grad::grad_with_graph;
+use crate::mul::mul;
 use crate::sum::sum;
 use crate::tape::Tape;
-use crate::view::mul;
 
 /// Half the distance of a central difference: its error is about `h²` from the curvature and
 /// `1e-16/h` from rounding, both near 1e-10 here.
@@ -19,7 +19,8 @@ const STEP: f64 = 1e-5;
 ///
 /// `r` makes every output count differently, so that gradients that are mixed up between outputs
 /// do not cancel. A difference above `tolerance · max(1, |∂L/∂xᵢ|)` is an error that names the
-/// input, the element and both values; so is an input that gets no gradient.
+/// input, the element and both values; so is an input that gets no gradient. The inputs keep their
+/// values either way.
 ///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
@@ -32,13 +33,13 @@ pub fn gradcheck(
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
     tolerance: f64,
 ) -> Result<()> {
+    if let Some(i) = inputs.iter().position(|x| x.dtype() != DType::F64) {
+        bail!("gradcheck needs f64, input {i} is {:?}", inputs[i].dtype())
+    }
     let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
     let loss = || project(&f(&tensors)?);
     let grads = loss()?.backward()?;
     for (i, input) in inputs.iter().enumerate() {
-        if input.dtype() != DType::F64 {
-            bail!("gradcheck needs f64, input {i} is {:?}", input.dtype())
-        }
         let Some(grad) = grads.get(input) else {
             bail!("input {i} of shape {:?} gets no gradient", input.shape())
         };
@@ -49,8 +50,10 @@ pub fn gradcheck(
                 input.shape()
             )
         }
-        let grad = grad.flatten_all()?.to_vec1::<f64>()?;
-        check_input(i, input, &grad, &loss, tolerance)?;
+        let (grad, start) = (grad.flatten_all()?.to_vec1::<f64>()?, input.copy()?);
+        let checked = check_input(i, input, &grad, &loss, tolerance);
+        input.set(&start)?;
+        checked?;
     }
     Ok(())
 }
@@ -116,7 +119,7 @@ fn check_input(
             )
         }
     }
-    input.set(&Tensor::from_vec(start, input.shape(), input.device())?)
+    Ok(())
 }
 
 fn project(y: &Tensor) -> Result<Tensor> {

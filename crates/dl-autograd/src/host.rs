@@ -70,6 +70,22 @@ pub(crate) fn same_type(
     }
 }
 
+/// An error unless the other has the shape of `x`.
+pub(crate) fn same_shape(
+    op: &str,
+    (name, x): (&str, &Tensor),
+    (other, t): (&str, &Tensor),
+) -> Result<()> {
+    match x.shape() == t.shape() {
+        true => Ok(()),
+        false => bail!(
+            "{op} of {name} {:?} takes {other} of that shape, got {:?}",
+            x.shape(),
+            t.shape()
+        ),
+    }
+}
+
 /// An error unless all are of one float type.
 pub(crate) fn one_float_type(
     op: &str,

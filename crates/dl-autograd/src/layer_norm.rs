@@ -64,13 +64,6 @@ pub fn add_layer_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    if x.shape() != residual.shape() {
-        bail!(
-            "add_layer_norm of x {:?} got residual {:?}",
-            x.shape(),
-            residual.shape()
-        )
-    }
     let norm = norm("add_layer_norm", x, weight, bias, Moments::Both, eps)?;
     add_row_norm(norm, x, residual, weight, bias)
 }

@@ -7,10 +7,10 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`] |
+//! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`], [`conv3d`] |
 //! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
-//! | batch normalisation with activation | [`batch_norm`], [`batch_norm_with`] |
-//! | layer and RMS normalisation, behind a residual sum too | [`layer_norm`](layer_norm()), [`rms_norm`](rms_norm()), [`add_layer_norm`] |
+//! | batch normalisation, with the residual and the activation behind it | [`batch_norm`], [`batch_norm_with`], [`Epilogue`] |
+//! | layer and RMS normalisation, behind a residual sum too | [`layer_norm`](layer_norm()), [`rms_norm`](rms_norm()), [`add_layer_norm`], [`add_rms_norm`] |
 //! | group and instance normalisation | [`group_norm`](group_norm()), [`instance_norm`] |
 //! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
@@ -35,9 +35,10 @@
 //! | slices whose gradients meet in one buffer | [`split`], [`chunk`], [`unbind`], [`cat`] |
 //! | writing and adding at indices | [`scatter`], [`scatter_add`] |
 //! | extrema, running sums, powers | [`max`], [`min`], [`amax`], [`amin`], [`cumsum`], [`pow`], [`powf`] |
-//! | residual sums, the sum of a loss | [`add`], [`sum`] |
+//! | residual sums, products, the sum of a loss | [`add`], [`mul`](mul()), [`sum`] |
+//! | products in half precision, weights in f32 | [`Autocast`] |
 //! | backward without candle's walk | [`Tape`], [`backward`] |
-//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`mul`], [`scale`] |
+//! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`scale`] |
 //! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
 //! | a segment computed again in backward | [`checkpoint`](checkpoint()), [`is_recomputing`] |
 //! | a hook on a gradient, no graph at all | [`on_grad`](on_grad()), [`no_grad`](no_grad()) |
@@ -55,6 +56,7 @@
 mod activation;
 mod alibi;
 mod attention;
+mod autocast;
 mod batch_norm;
 mod batched;
 mod cat;
@@ -63,6 +65,7 @@ mod convolution;
 mod cumsum;
 mod dropout;
 mod embedding;
+mod epilogue;
 mod exp;
 mod global_avg_pool;
 mod glu;
@@ -78,8 +81,10 @@ mod loss;
 mod many_inputs;
 mod matmul;
 mod max;
+mod mul;
 mod no_grad;
 mod on_grad;
+mod pack;
 mod pad;
 mod piecewise;
 mod pixel_shuffle;
@@ -109,17 +114,19 @@ mod weight_norm;
 pub use activation::{Activation, relu, relu6};
 pub use alibi::{alibi_bias, alibi_slopes};
 pub use attention::{AttentionOptions, Causal, scaled_dot_product_attention};
+pub use autocast::Autocast;
 pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_with};
 pub use batched::matmul;
 pub use cat::cat;
 pub use checkpoint::{checkpoint, is_recomputing};
 pub use convolution::{
-    Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d,
-    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding,
+    Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
+    Padding2d, conv_transpose1d, conv_transpose2d, conv1d, conv2d, conv3d, same_padding,
 };
 pub use cumsum::cumsum;
 pub use dropout::{alpha_dropout, drop_path, dropout, dropout_channels, gaussian_noise};
 pub use embedding::embedding;
+pub use epilogue::Epilogue;
 pub use global_avg_pool::global_avg_pool;
 pub use glu::{geglu, glu, reglu, swiglu};
 pub use grad::{grad, grad_with_graph, hessian_vector_product};
@@ -134,6 +141,7 @@ pub use loss::{
     binary_cross_entropy_with_logits, cross_entropy, nll_loss, pointwise_loss,
 };
 pub use max::{amax, amin, max, min};
+pub use mul::mul;
 pub use no_grad::no_grad;
 pub use on_grad::on_grad;
 pub use pad::{PadMode, pad};
@@ -151,7 +159,7 @@ pub use pool::{
 pub use pow::{pow, powf};
 pub use prelu::prelu;
 pub use recurrent::{Direction, RecurrentWeights, gru, lstm};
-pub use rms_norm::rms_norm;
+pub use rms_norm::{add_rms_norm, rms_norm};
 pub use rng::{Purpose, Rng};
 pub use rng_scope::{RngScope, next_rng};
 pub use rope::{rope, rope_frequencies, rope_interleaved};
@@ -162,5 +170,5 @@ pub use spectral_norm::{power_iteration, spectral_norm};
 pub use split::{chunk, split, unbind};
 pub use sum::{add, sum};
 pub use tape::{Tape, backward};
-pub use view::{flatten_from, mul, narrow, reshape, scale, transpose};
+pub use view::{flatten_from, narrow, reshape, scale, transpose};
 pub use weight_norm::weight_norm;

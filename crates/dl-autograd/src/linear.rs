@@ -5,6 +5,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::activation::{Activation, GRAIN, clamp};
+use crate::autocast;
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::{Kernel, Scalar, dispatch};
@@ -17,7 +18,7 @@ pub(crate) const PARALLEL: usize = 1 << 22;
 
 /// `y = x·Wᵀ + b`, as `torch.nn.functional.linear`.
 ///
-/// `x (…, in)`, `weight (out, in)`, `bias (out,)` → `(…, out)`
+/// `x (n, …, in)`, `weight (out, in)`, `bias (out,)` → `(n, …, out)`
 ///
 /// No gradient is computed for an operand that is not tracked. An error if the shapes do not fit.
 ///
@@ -30,7 +31,7 @@ pub(crate) const PARALLEL: usize = 1 << 22;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    linear_with(x, weight, bias, Activation::Identity)
+    affine("linear", x, weight, bias, Activation::Identity)
 }
 
 /// `y = act(x·Wᵀ + b)`: [`linear`] with an activation, which is applied in the pass that adds the
@@ -52,7 +53,22 @@ pub fn linear_with(
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
-    let op = Linear::new(x, weight, bias, activation)?;
+    affine("linear_with", x, weight, bias, activation)
+}
+
+fn affine(
+    name: &'static str,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    if let Some(scope) = autocast::lowering() {
+        let bias = bias.map(|bias| scope.lower(bias)).transpose()?;
+        let (low, weight) = (scope.lower(x)?, scope.lower(weight)?);
+        return scope.raise(affine(name, &low, &weight, bias.as_ref(), activation)?, x);
+    }
+    let op = Linear::new(name, x, weight, bias, activation)?;
     if !has_kernel(x) {
         return activation.forward(&composed(x, weight, bias)?);
     }
@@ -84,7 +100,10 @@ fn pull(operands: &[Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
 }
 
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.broadcast_matmul(&weight.t()?)?;
+    // candle's product refuses most strides.
+    let y = x
+        .contiguous()?
+        .broadcast_matmul(&weight.contiguous()?.t()?)?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
@@ -92,6 +111,7 @@ fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor
 }
 
 struct Linear {
+    name: &'static str,
     rows: usize,
     inputs: usize,
     outputs: usize,
@@ -102,17 +122,18 @@ type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
 impl Linear {
     fn new(
+        name: &'static str,
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Self> {
         let &[outputs, inputs] = weight.dims() else {
-            bail!("linear takes weight (out, in), got {:?}", weight.shape())
+            bail!("{name} takes weight (out, in), got {:?}", weight.shape())
         };
         if x.dims().last() != Some(&inputs) || x.rank() < 2 {
             bail!(
-                "linear with weight {:?} takes x (…, {inputs}), got {:?}",
+                "{name} with weight {:?} takes x (n, …, {inputs}), got {:?}",
                 weight.shape(),
                 x.shape()
             )
@@ -121,15 +142,16 @@ impl Linear {
             && bias.dims() != [outputs]
         {
             bail!(
-                "linear with weight {:?} takes bias ({outputs},), got {:?}",
+                "{name} with weight {:?} takes bias ({outputs},), got {:?}",
                 weight.shape(),
                 bias.shape()
             )
         }
         let others = [Some(("weight", weight)), bias.map(|bias| ("bias", bias))];
         let others: Vec<_> = others.into_iter().flatten().collect();
-        one_float_type("linear", ("x", x), &others)?;
+        one_float_type(name, ("x", x), &others)?;
         Ok(Self {
+            name,
             rows: x.dims()[..x.rank() - 1].iter().product(),
             inputs,
             outputs,
@@ -257,7 +279,7 @@ impl<T: Scalar> Kernel for Activate<'_, T> {
 
 impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
-        "linear"
+        self.name
     }
 
     fn cpu_fwd(
@@ -284,7 +306,7 @@ impl CustomOp2 for Linear {
 
 impl CustomOp3 for Linear {
     fn name(&self) -> &'static str {
-        "linear"
+        self.name
     }
 
     fn cpu_fwd(

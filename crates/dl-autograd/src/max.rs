@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::host::{by_dtype, has_kernel, is_half, read, tensor};
 use crate::many_inputs::CustomOpN;
 use crate::simd::Scalar;
-use crate::tape::apply_n;
+use crate::tape::{apply_n, differentiable};
 
 /// The largest element along a dimension and its index (u32), as `torch.max(x, dim)`.
 ///
@@ -48,8 +48,7 @@ pub fn min(x: &Tensor, dim: usize) -> Result<(Tensor, Tensor)> {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn amax(x: &Tensor, dim: usize) -> Result<Tensor> {
-    let (y, _) = Extremum::Max.find("amax", x, dim)?;
-    apply_n(&[x], y, Shared { dim })
+    shared(x, dim, Extremum::Max, "amax")
 }
 
 /// The smallest element along a dimension, as `torch.amin`: equal ones share the gradient evenly.
@@ -61,17 +60,26 @@ pub fn amax(x: &Tensor, dim: usize) -> Result<Tensor> {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn amin(x: &Tensor, dim: usize) -> Result<Tensor> {
-    let (y, _) = Extremum::Min.find("amin", x, dim)?;
-    apply_n(&[x], y, Shared { dim })
+    shared(x, dim, Extremum::Min, "amin")
+}
+
+fn shared(x: &Tensor, dim: usize, extremum: Extremum, name: &'static str) -> Result<Tensor> {
+    let (y, _) = extremum.find(name, x, dim)?;
+    let op = Shared { name, dim };
+    let y = apply_n(&[x], y, op)?;
+    Ok(differentiable(y, move |x, y, dy| op.bwd(x, y, dy)))
 }
 
 fn one_of(x: &Tensor, dim: usize, extremum: Extremum) -> Result<(Tensor, Tensor)> {
     let (y, index) = extremum.find(extremum.name(), x, dim)?;
     let op = First {
+        name: extremum.name(),
         dim,
         index: index.clone(),
     };
-    Ok((apply_n(&[x], y, op)?, index))
+    let y = apply_n(&[x], y, op.clone())?;
+    let y = differentiable(y, move |x, y, dy| op.bwd(x, y, dy));
+    Ok((y, index))
 }
 
 #[derive(Clone, Copy)]
@@ -151,14 +159,17 @@ impl Extremum {
     }
 }
 
+/// The gradients of both kinds are linear in `dy`, of operations that have gradients themselves.
+#[derive(Clone)]
 struct First {
+    name: &'static str,
     dim: usize,
     index: Tensor,
 }
 
 impl CustomOpN for First {
     fn name(&self) -> &'static str {
-        "max"
+        self.name
     }
 
     fn bwd(&self, x: &[Tensor], _: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -169,13 +180,15 @@ impl CustomOpN for First {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Shared {
+    name: &'static str,
     dim: usize,
 }
 
 impl CustomOpN for Shared {
     fn name(&self) -> &'static str {
-        "amax"
+        self.name
     }
 
     fn bwd(&self, x: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -7,7 +7,7 @@ use crate::activation::GRAIN;
 use crate::host::{by_dtype, float, has_kernel, if_tracked, is_half, one_float_type, read, tensor};
 use crate::many_inputs::CustomOpN;
 use crate::simd::Scalar;
-use crate::tape::apply_n;
+use crate::tape::{apply_n, differentiable};
 use crate::view::expand;
 
 /// `xʸ` element by element, as `torch.pow`; the shapes broadcast.
@@ -32,7 +32,10 @@ pub fn pow(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let x = expand(x, shape.dims().to_vec())?;
     let y = expand(y, shape.dims().to_vec())?;
     let power = raise(&x.detach(), &y.detach())?;
-    apply_n(&[&x, &y], power, Pow)
+    let power = apply_n(&[&x, &y], power, Pow)?;
+    Ok(differentiable(power, |i, z, dy| {
+        Pow::gradients(i, [&i[0], &i[1]], z, dy)
+    }))
 }
 
 /// `xᵉ` element by element, as `torch.pow` with a number.
@@ -50,7 +53,10 @@ pub fn pow(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 pub fn powf(x: &Tensor, exponent: f64) -> Result<Tensor> {
     float("powf", ("x", x))?;
     let power = raise_to(&x.detach(), exponent)?;
-    apply_n(&[x], power, PowF(exponent))
+    let power = apply_n(&[x], power, PowF(exponent))?;
+    Ok(differentiable(power, move |x, _, dy| {
+        Ok(vec![Some(PowF(exponent).gradient(&x[0], dy)?)])
+    }))
 }
 
 fn raise(x: &Tensor, y: &Tensor) -> Result<Tensor> {
@@ -107,8 +113,21 @@ fn kernel_to<T: Scalar>(x: &Tensor, exponent: f64) -> Result<Tensor> {
 struct Pow;
 
 impl Pow {
+    /// The gradients of the inputs, whose values may come with a graph or without.
+    fn gradients(
+        inputs: &[Tensor],
+        [x, y]: [&Tensor; 2],
+        z: &Tensor,
+        dy: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![
+            if_tracked(&inputs[0], || Self::grad_base(x, y, dy))?,
+            if_tracked(&inputs[1], || Self::grad_exponent(x, y, z, dy))?,
+        ])
+    }
+
     fn grad_base(x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let slope = (y * raise(x, &(y - 1.)?)?)?;
+        let slope = (y * pow(x, &(y - 1.)?)?)?;
         y.eq(0.)?.where_cond(&y.zeros_like()?, &(dy * slope)?)
     }
 
@@ -125,15 +144,21 @@ impl CustomOpN for Pow {
     }
 
     fn bwd(&self, inputs: &[Tensor], z: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let (x, y) = (inputs[0].detach(), inputs[1].detach());
-        Ok(vec![
-            if_tracked(&inputs[0], || Self::grad_base(&x, &y, dy))?,
-            if_tracked(&inputs[1], || Self::grad_exponent(&x, &y, &z.detach(), dy))?,
-        ])
+        let [x, y] = [inputs[0].detach(), inputs[1].detach()];
+        Self::gradients(inputs, [&x, &y], &z.detach(), dy)
     }
 }
 
 struct PowF(f64);
+
+impl PowF {
+    fn gradient(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        match self.0 {
+            0. => x.detach().zeros_like(),
+            e => (dy * powf(x, e - 1.)?)? * e,
+        }
+    }
+}
 
 impl CustomOpN for PowF {
     fn name(&self) -> &'static str {
@@ -141,11 +166,6 @@ impl CustomOpN for PowF {
     }
 
     fn bwd(&self, x: &[Tensor], _: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let x = x[0].detach();
-        let dx = match self.0 {
-            0. => x.zeros_like()?,
-            e => ((dy * raise_to(&x, e - 1.)?)? * e)?,
-        };
-        Ok(vec![Some(dx)])
+        Ok(vec![Some(self.gradient(&x[0].detach(), dy)?)])
     }
 }

@@ -4,10 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, float, has_kernel, if_tracked, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
-use crate::tape::apply2;
-use crate::view::contiguous;
+use crate::tape::{apply2, differentiable};
+use crate::view::{contiguous, sum_to};
 
 /// `x` above 0, `w·x` below, as `torch.nn.functional.prelu`.
 ///
@@ -29,15 +29,7 @@ use crate::view::contiguous;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    float("prelu", ("x", x))?;
-    float("prelu", ("weight", weight))?;
-    if x.dtype() != weight.dtype() {
-        bail!(
-            "prelu: weight must be {:?} as x, got {:?}",
-            x.dtype(),
-            weight.dtype()
-        )
-    }
+    one_float_type("prelu", ("x", x), &[("weight", weight)])?;
     let channels = x.dims().get(1).copied().unwrap_or(1);
     let count = weight.elem_count();
     if weight.rank() > 1 || (count != 1 && count != channels) {
@@ -48,18 +40,40 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         )
     }
     match has_kernel(x) {
-        true => apply2(&contiguous(x)?, &contiguous(weight)?, PRelu),
+        true => {
+            let y = apply2(&contiguous(x)?, &contiguous(weight)?, PRelu)?;
+            Ok(differentiable(y, |i, _, dy| pull(&i[0], &i[1], dy)))
+        }
         false => composed(x, weight),
     }
 }
 
-fn composed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+/// A weight in a shape that broadcasts over `x`.
+fn aligned(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
     let mut shape = vec![1; x.rank()];
     if weight.elem_count() > 1 {
         shape[1] = weight.elem_count();
     }
-    let leak = x.broadcast_mul(&weight.reshape(shape)?)?;
+    weight.reshape(shape)
+}
+
+fn composed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let leak = x.broadcast_mul(&aligned(weight, x)?)?;
     x.gt(0.)?.where_cond(x, &leak)
+}
+
+/// The gradients as operations of their own.
+fn pull(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    let (above, slope) = (x.gt(0.)?, aligned(weight, x)?);
+    let dx = if_tracked(x, || {
+        let slope = slope.broadcast_as(x.shape())?;
+        dy * above.where_cond(&x.ones_like()?, &slope)?
+    })?;
+    let dweight = if_tracked(weight, || {
+        let below = above.where_cond(&x.zeros_like()?, x)?;
+        sum_to(&(dy * below)?, slope.shape())?.reshape(weight.shape())
+    })?;
+    Ok(vec![dx, dweight])
 }
 
 struct PRelu;

@@ -1,9 +1,9 @@
-//! RMS normalisation.
+//! RMS normalisation, alone and behind a residual sum.
 
 use candle_core::{Result, Tensor};
 
 use crate::layer_norm::norm;
-use crate::row_norm::Moments;
+use crate::row_norm::{Moments, add_row_norm};
 
 /// Divides each row by its root mean square, then scales, as `torch.nn.functional.rms_norm`.
 ///
@@ -29,4 +29,29 @@ use crate::row_norm::Moments;
 /// ```
 pub fn rms_norm(x: &Tensor, weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     norm("rms_norm", x, weight, None, Moments::Second, eps)?.apply(x, weight, None)
+}
+
+/// [`rms_norm`] of `x + residual`, whose sum is never stored.
+///
+/// `x (…, d…)`, `residual (…, d…)`, `weight (d…)` → `(…, d…)`
+///
+/// A pre-norm block needs the sum as well: [`add`](crate::add), then [`rms_norm`]. An error if the
+/// shapes do not fit.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[1f64, 4.]], &Device::Cpu)?;
+/// let residual = Tensor::new(&[[2f64, 0.]], &Device::Cpu)?;
+/// let y = dl_autograd::add_rms_norm(&x, &residual, None, 0.)?.to_vec2::<f64>()?;
+/// assert!((y[0][0] - 3. / 12.5f64.sqrt()).abs() < 1e-15);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn add_rms_norm(
+    x: &Tensor,
+    residual: &Tensor,
+    weight: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
+    let norm = norm("add_rms_norm", x, weight, None, Moments::Second, eps)?;
+    add_row_norm(norm, x, residual, weight, None)
 }

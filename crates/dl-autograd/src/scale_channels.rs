@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, has_kernel, one_float_type, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch, row_sum};
 use crate::tape::{apply2, differentiable};
 use crate::view::contiguous;
@@ -35,6 +35,7 @@ pub fn scale_channels(x: &Tensor, factors: &Tensor) -> Result<Tensor> {
             factors.shape()
         )
     }
+    one_float_type("scale_channels", ("x", x), &[("factors", factors)])?;
     if !has_kernel(x) || x.elem_count() == 0 {
         return x.broadcast_mul(&over_channels(factors, x.rank())?);
     }

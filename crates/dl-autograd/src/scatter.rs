@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::host::{if_tracked, same_type};
 use crate::many_inputs::CustomOpN;
-use crate::tape::apply_n;
+use crate::tape::{apply_n, differentiable};
 
 /// `init` with `src` written over it at the indices of one dimension, as `torch.scatter`.
 ///
@@ -31,7 +31,7 @@ pub fn scatter(init: &Tensor, dim: usize, index: &Tensor, src: &Tensor) -> Resul
     let op = Scatter::new(init, dim, index, src, Write::Over)?;
     let (start, values) = (init.detach(), src.detach().contiguous()?);
     let y = start.scatter(&op.index, &values, dim)?;
-    apply_n(&[init, src], y, op)
+    op.apply(init, src, y)
 }
 
 /// `init` with `src` added to it at the indices of one dimension, as `torch.scatter_add`.
@@ -58,7 +58,7 @@ pub fn scatter_add(init: &Tensor, dim: usize, index: &Tensor, src: &Tensor) -> R
     let op = Scatter::new(init, dim, index, src, Write::Add)?;
     let (start, values) = (init.detach(), src.detach().contiguous()?);
     let y = start.scatter_add(&op.index, &values, dim)?;
-    apply_n(&[init, src], y, op)
+    op.apply(init, src, y)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -76,6 +76,7 @@ impl Write {
     }
 }
 
+#[derive(Clone)]
 struct Scatter {
     dim: usize,
     index: Tensor,
@@ -117,12 +118,20 @@ impl Scatter {
         })
     }
 
+    /// `y` as the result of the operation, whose gradients can be differentiated again.
+    fn apply(self, init: &Tensor, src: &Tensor, y: Tensor) -> Result<Tensor> {
+        let y = apply_n(&[init, src], y, self.clone())?;
+        Ok(differentiable(y, move |inputs, y, dy| {
+            self.bwd(inputs, y, dy)
+        }))
+    }
+
     fn grad_init(&self, dy: &Tensor) -> Result<Tensor> {
         if self.write == Write::Add {
             return Ok(dy.clone());
         }
         let nothing = Tensor::zeros(self.index.shape(), dy.dtype(), dy.device())?;
-        dy.contiguous()?.scatter(&self.index, &nothing, self.dim)
+        scatter(dy, self.dim, &self.index, &nothing)
     }
 
     fn grad_src(&self, dy: &Tensor) -> Result<Tensor> {

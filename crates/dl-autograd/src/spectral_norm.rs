@@ -6,6 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::autocast::Autocast;
 use crate::batched::matmul;
 use crate::host::{by_dtype, has_kernel, read, slice, tensor, widen};
 use crate::lanes::sums;
@@ -90,6 +91,7 @@ pub fn power_iteration(
     eps: f64,
 ) -> Result<(Tensor, Tensor)> {
     check(weight, u, v, dim)?;
+    let _f32 = Autocast::off();
     let rows = to_front(&weight.detach(), dim)?.flatten_from(1)?;
     let rows = rows.contiguous()?;
     let columns = rows.t()?;

@@ -1,10 +1,10 @@
 //! Sums: of two tensors, and of all elements of one.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, same_type, slice};
+use crate::host::{by_dtype, has_kernel, same_shape, same_type, slice};
 use crate::simd::Scalar;
 use crate::tape::{apply1, apply2, differentiable};
 use crate::view::contiguous;
@@ -18,13 +18,7 @@ use crate::view::contiguous;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.shape() != b.shape() {
-        bail!(
-            "add of a {:?} takes b of the same shape, got {:?}",
-            a.shape(),
-            b.shape()
-        )
-    }
+    same_shape("add", ("a", a), ("b", b))?;
     same_type("add", ("a", a), &[("b", b)])?;
     if !has_kernel(a) {
         return a + b;

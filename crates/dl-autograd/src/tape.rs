@@ -11,6 +11,7 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
 
+use crate::autocast::Autocast;
 use crate::host::{narrow_to, widen};
 use crate::many_inputs::{self, CustomOpN};
 use crate::no_grad::{no_grad, operand};
@@ -246,6 +247,7 @@ pub(crate) fn apply_n(
 /// followed; where one is not, the whole graph is left to candle's own walk, so that no gradient is
 /// lost. Differs from candle in that gradients of untracked operands are never in the store.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    let _off = Autocast::off();
     match take() {
         Some(nodes) if covers(&nodes, loss) => follow(nodes, loss, loss.ones_like()?),
         _ => loss.backward(),
@@ -254,6 +256,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 
 /// The gradients of `Σ y ⊙ dy`.
 pub(crate) fn backward_from(y: &Tensor, dy: &Tensor) -> Result<GradStore> {
+    let _off = Autocast::off();
     match take() {
         Some(nodes) if covers(&nodes, y) => follow(nodes, y, dy.clone()),
         _ => (y * dy)?.sum_all()?.backward(),

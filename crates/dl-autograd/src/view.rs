@@ -39,7 +39,13 @@ pub fn reshape(x: &Tensor, shape: impl ShapeWithOneHole) -> Result<Tensor> {
 pub fn flatten_from(x: &Tensor, start: usize) -> Result<Tensor> {
     candle_op(
         &[x],
-        |x| x[0].flatten_from(start),
+        |x| {
+            let misfit = |error| {
+                let dims = x[0].shape();
+                Error::msg(format!("flatten_from of x {dims:?} at {start}: {error}"))
+            };
+            x[0].flatten_from(start).map_err(misfit)
+        },
         |x, _, dy| Ok(vec![Some(dy.reshape(x[0].shape())?)]),
     )
 }
@@ -57,27 +63,6 @@ pub fn transpose(x: &Tensor, a: usize, b: usize) -> Result<Tensor> {
         &[x],
         |x| x[0].transpose(a, b),
         move |_, _, dy| Ok(vec![Some(dy.transpose(a, b)?)]),
-    )
-}
-
-/// The element-wise product of two tensors of one shape, followed by the [`Tape`](crate::Tape).
-///
-/// ```
-/// use candle_core::{Device, Tensor};
-/// let x = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
-/// assert_eq!(dl_autograd::mul(&x, &x)?.to_vec1::<f32>()?, [4., 9.]);
-/// # Ok::<(), candle_core::Error>(())
-/// ```
-pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    candle_op(
-        &[a, b],
-        |x| &x[0] * &x[1],
-        |x, _, dy| {
-            let to = |operand: &Tensor, other: &Tensor| {
-                operand.track_op().then(|| dy * other).transpose()
-            };
-            Ok(vec![to(&x[0], &x[1])?, to(&x[1], &x[0])?])
-        },
     )
 }
 
@@ -189,7 +174,7 @@ pub(crate) fn slice(x: &Tensor, dim: usize, start: usize, len: usize) -> Result<
 }
 
 /// The adjoint of [`narrow`]: zeros before and after.
-fn pad(x: &Tensor, dim: usize, (before, after): (usize, usize)) -> Result<Tensor> {
+pub(crate) fn pad(x: &Tensor, dim: usize, (before, after): (usize, usize)) -> Result<Tensor> {
     candle_op(
         &[x],
         |x| x[0].pad_with_zeros(dim, before, after),

@@ -13,9 +13,9 @@ use candle_nn::{LayerNorm, RmsNorm, ops, rotary_emb};
 use dl_autograd::{
     AttentionOptions, AvgPool2dConfig, Causal, Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig,
     Interpolation, MaxPool2dConfig, PadMode, Purpose, Rng, amax, amin, avg_pool2d,
-    conv_transpose1d, conv1d, conv2d, cumsum, dropout, gelu, gelu_tanh, interpolate, layer_norm,
-    linear, max_pool2d, pad, pow, powf, relu, rms_norm, rope, rope_frequencies, rope_interleaved,
-    scaled_dot_product_attention, scatter, scatter_add, softmax, transpose,
+    conv_transpose1d, conv1d, conv2d, cumsum, dropout, embedding, gelu, gelu_tanh, interpolate,
+    layer_norm, linear, max_pool2d, pad, pow, powf, relu, rms_norm, rope, rope_frequencies,
+    rope_interleaved, scaled_dot_product_attention, scatter, scatter_add, softmax, transpose,
 };
 
 type Op = fn(&[Tensor]) -> Result<Tensor>;
@@ -265,6 +265,10 @@ fn angles(x: &Tensor) -> Result<(Tensor, Tensor)> {
 fn quantized() -> Result<QTensor> {
     let w = normal(9, &[3, 32]).to_dtype(DType::F32)?;
     QTensor::quantize(&w, GgmlDType::Q8_0)
+}
+
+fn first_and_last() -> Result<Tensor> {
+    Tensor::new(&[0u32, 3], &Device::Cpu)
 }
 
 fn places() -> Result<Tensor> {
@@ -544,6 +548,20 @@ fn indexing() -> Vec<Row> {
             |t| amin(&t[0], 0),
         )
         .at(&[1., 3., 1., 2.]),
+        row(
+            "Tensor::cumsum over channels",
+            Fault::Refused,
+            &[&[2, 2, 3, 3]],
+            |t| t[0].cumsum(1),
+            |t| cumsum(&t[0], 1),
+        ),
+        row(
+            "Tensor::index_select of a transposed table",
+            Fault::Refused,
+            &[&[3, 4]],
+            |t| t[0].t()?.index_select(&first_and_last()?, 0),
+            |t| embedding(&t[0].t()?, &first_and_last()?, None),
+        ),
         row(
             "Tensor::cumsum before an infinity",
             Value,

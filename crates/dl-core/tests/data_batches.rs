@@ -70,8 +70,9 @@ fn a_mixed_batch_has_the_shares_of_its_inputs_as_its_targets() {
                 }
             }
         }
+        // A rectangle about a random centre, clipped by an image of 6 × 5, is seldom large.
         assert!(
-            shares.iter().any(|s| *s < 0.4) && shares.iter().any(|s| *s > 0.9),
+            shares.iter().any(|s| *s < 0.8) && shares.iter().any(|s| *s > 0.9),
             "{name}"
         );
     }

@@ -190,8 +190,11 @@ fn indexed_sources(files: &Files) -> Vec<Case<'_>> {
     ]
 }
 
+/// Makes so many samples.
+type Made = fn(usize) -> Result<TensorDataset, DataError>;
+
 fn synthetic_sources() -> Vec<Case<'static>> {
-    let sets: [(&str, fn(usize) -> Result<TensorDataset, DataError>); 7] = [
+    let sets: [(&str, Made); 7] = [
         ("spirals", |samples| {
             Spirals {
                 samples,

@@ -19,6 +19,9 @@ use dl_optim::{Adam, Optimizer};
 
 const FOLDER: &str = "KILLED_TEST_FOLDER";
 const EPOCHS: &str = "KILLED_TEST_EPOCHS";
+const STUCK: &str = "KILLED_TEST_STUCK";
+/// The arguments that make this program the child.
+const CHILD: [&str; 4] = ["--exact", "child", "--ignored", "--nocapture"];
 
 fn data() -> DataLoader<TensorDataset, StackTensors> {
     let mut x = vec![0f32; 64 * 16];
@@ -75,6 +78,11 @@ fn child() {
         return;
     };
     let epochs = std::env::var(EPOCHS).unwrap().parse().unwrap();
+    if std::env::var_os(STUCK).is_some() {
+        let _stop = StopOnSignal::install().unwrap();
+        std::fs::write(Path::new(&folder).join("stuck"), "").unwrap();
+        std::thread::sleep(Duration::from_secs(600));
+    }
     if let Err(error) = train(Path::new(&folder), epochs) {
         eprintln!("{error}");
         std::process::exit(match error {
@@ -91,7 +99,7 @@ fn shell(before: &str, folder: &Path, epochs: usize) -> Command {
         .arg("-c")
         .arg(format!("{before} exec \"$0\" \"$@\""))
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .args(CHILD)
         .env(FOLDER, folder)
         .env(EPOCHS, epochs.to_string())
         .stdout(Stdio::null())
@@ -159,34 +167,56 @@ fn a_limit_on_files_ends_the_run_by_name_and_leaves_what_was_there() {
     resumes_to_the_same(folder.path());
 }
 
-/// A file system of 900 kB, of which a checkpoint takes about 230 kB: the first one fits, and the
-/// room for another is filled by the test.
-#[test]
-fn a_full_disk_ends_the_run_with_the_bytes_it_needs() {
-    let folder = tempfile::tempdir().unwrap();
-    let mount = format!(
-        "mount -t tmpfs -o size=900k none '{0}' || exit 77; head -c 500000 /dev/zero > '{0}/filled';",
-        folder.path().display()
+/// Bytes of the tensors of a checkpoint: weights and both moments.
+const TENSORS: usize = 4 * 3 * (16 * 128 + 128 + 128 * 128 + 128 + 128 * 2 + 2);
+
+/// On a file system of its own with room for three checkpoints a child trains an epoch; then `left` bytes
+/// are left free and another goes on. What is on the disk in the end is copied to `folder`. Its
+/// message, or nothing where such a file system cannot be had.
+fn on_a_disk_with(left: usize, folder: &Path) -> Option<String> {
+    let disk = tempfile::tempdir().unwrap();
+    let script = format!(
+        r#"mount -t tmpfs -o size=900k none "${FOLDER}" || exit 77
+           {EPOCHS}=1 "$0" "$@" || exit 78
+           free=$(df --output=avail --block-size=1 "${FOLDER}" | tail -n 1)
+           head -c $((free - {left})) /dev/zero > "${FOLDER}/filled"
+           {EPOCHS}=4 "$0" "$@"; code=$?
+           cp -r "${FOLDER}"/step-* {} || exit 79
+           exit $code"#,
+        folder.display()
     );
-    let script = |before: &str| shell(before, folder.path(), 4);
     let mut inside = Command::new("unshare");
-    inside.args(["--map-root-user", "--mount"]);
-    let shell = script(&mount);
-    inside.arg(shell.get_program()).args(shell.get_args());
-    for (key, value) in shell.get_envs() {
-        inside.env(key, value.unwrap());
-    }
-    let output = match inside.output() {
-        Ok(output) if output.status.code() != Some(77) && output.status.code() != Some(1) => output,
-        _ => {
-            eprintln!("SKIPPED: a file system of one's own cannot be mounted here");
-            return;
-        }
-    };
+    inside.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+    inside.arg(std::env::current_exe().unwrap()).args(CHILD);
+    let output = inside.env(FOLDER, disk.path()).output().ok()?;
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    let wanted = ["the checkpoint needs", "bytes and", "free"];
-    assert!(wanted.iter().all(|part| text.contains(part)), "{text}");
+    match output.status.code() {
+        Some(1 | 77) => {
+            eprintln!("SKIPPED: a file system of one's own cannot be mounted here: {text}");
+            None
+        }
+        code => {
+            assert_eq!(code, Some(2), "{text}");
+            Some(text)
+        }
+    }
+}
+
+/// Found full before a byte is written, or in the middle of a file: headers, sums and the rest of pages
+/// come on top of the tensors.
+#[test]
+fn a_full_disk_ends_the_run_by_name_and_leaves_what_was_there() {
+    let before = ["the checkpoint needs", "bytes and", "free"];
+    let within = [".step-00000006", "No space left", "safetensors"];
+    for (left, words) in [(TENSORS / 2, before), (TENSORS + 4096, within)] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(text) = on_a_disk_with(left, folder.path()) else {
+            return;
+        };
+        assert!(words.iter().all(|part| text.contains(part)), "{text}");
+        assert_eq!(newest(folder.path()), Some(4), "{text}");
+        resumes_to_the_same(folder.path());
+    }
 }
 
 #[test]
@@ -211,6 +241,24 @@ fn send(signal: &str, child: &Child) {
     let pid = child.id().to_string();
     let status = Command::new("kill").args(["-s", signal, &pid]).status();
     assert!(status.unwrap().success());
+}
+
+/// In a step that does not end, so that the first signal has nothing to finish.
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = shell("", folder.path(), 1);
+    let mut child = command.env(STUCK, "1").spawn().unwrap();
+    while !folder.path().join("stuck").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    send("INT", &child);
+    // Handled by now, and without effect: the process waits for the end of the step.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(child.try_wait().unwrap(), None);
+    send("TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(newest(folder.path()), None);
 }
 
 fn resumes_to_the_same(folder: &Path) {

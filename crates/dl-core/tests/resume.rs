@@ -5,10 +5,12 @@ mod events;
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use dl_autograd::{Purpose, Rng};
 use dl_core::Params;
-use dl_core::checkpoint::{CheckpointError, Checkpoints, Goal, Keep, Manifest};
+use dl_core::checkpoint::{
+    CheckpointError, Checkpoints, Goal, Keep, Manifest, Part, Snapshot, Writer,
+};
 use dl_core::data::{DataError, DataLoader, Draw, StackTensors, TensorDataset, Transform};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
@@ -268,7 +270,10 @@ fn a_run_killed_many_times_is_the_uninterrupted_run_and_so_are_its_logs() {
 fn threads_and_workers_may_change_at_the_resumption() {
     let folder = tempfile::tempdir().unwrap();
     let (params, history) = run(setup(folder.path())).unwrap();
-    for (threads, workers) in [(1, 0), (1, 3), (2, 1), (4, 0), (4, 3)] {
+    let both = [1, 2, 4]
+        .into_iter()
+        .flat_map(|n| [0, 1, 3].map(|w| (n, w)));
+    for (threads, workers) in both {
         let folder = tempfile::tempdir().unwrap();
         let crash = run(Run {
             crash_after: 5,
@@ -338,14 +343,26 @@ fn a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_is_used() {
     for name in files {
         let path = newest.join(&name);
         let whole = std::fs::read(&path).unwrap();
-        let mut turned = whole.clone();
-        // In the manifest a turned digit of a sum; anywhere else any bit.
-        let at = match name.as_str() {
-            "manifest.json" => turned.windows(6).position(|w| w == b"sha256").unwrap() + 12,
-            _ => turned.len() / 2,
+        let turned = |at: usize, bit: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= bit;
+            Some(bytes)
         };
-        turned[at] ^= 1;
-        let damages = [Some(turned), Some(whole[..whole.len() / 2].to_vec()), None];
+        let cut = |len: usize| Some(whole[..len].to_vec());
+        let (len, sum) = (whole.len(), whole.windows(6).position(|w| w == b"sha256"));
+        let mut damages = vec![None, cut(0), cut(1), cut(len / 2), cut(len - 2)];
+        match sum.filter(|_| name == "manifest.json") {
+            // A digit of a sum, the bracket at the beginning.
+            Some(sum) => damages.extend([turned(sum + 12, 1), turned(0, 1)]),
+            None => {
+                let places = [0, 1, 8, len / 3, len / 2, len - 1];
+                damages.extend(
+                    places
+                        .iter()
+                        .flat_map(|&at| [turned(at, 1), turned(at, 0x80)]),
+                );
+            }
+        }
         for damage in damages {
             match &damage {
                 Some(bytes) => std::fs::write(&path, bytes).unwrap(),
@@ -371,7 +388,7 @@ fn the_best_is_kept_and_found_beside_the_newest() {
     };
     let checkpoints = Checkpoints::create(folder.path(), keep).unwrap();
     for (step, loss) in [0.5, 0.2, 0.4, f64::NAN, 0.3].into_iter().enumerate() {
-        let snapshot = dl_core::checkpoint::Snapshot {
+        let snapshot = Snapshot {
             step,
             metrics: [("eval_loss".to_string(), loss)].into(),
             parts: Default::default(),
@@ -396,4 +413,46 @@ fn remains_of_a_checkpoint_that_was_cut_off_are_removed() {
     }
     Checkpoints::create(folder.path(), Keep::default()).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Each tensor is changed while it is being written.
+#[test]
+fn checkpoints_are_written_one_at_a_time_as_they_were_when_they_were_asked_for() {
+    const STEPS: usize = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep {
+        newest: STEPS,
+        best: None,
+    };
+    let checkpoints = Checkpoints::create(folder.path(), keep).unwrap();
+    let mut writer = Writer::new(checkpoints.clone());
+    let filled = |step: usize| Tensor::full(step as f32, 1 << 18, &Device::Cpu).unwrap();
+    let var = Var::from_tensor(&filled(0)).unwrap();
+    let being_written = || {
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with('.')).count()
+    };
+    for step in 0..STEPS {
+        let tensors = [("x".to_string(), var.as_detached_tensor())].into();
+        let before = writer
+            .save(&Snapshot {
+                step,
+                metrics: Default::default(),
+                parts: [("model".to_string(), Part::tensors(tensors))].into(),
+            })
+            .unwrap();
+        var.set(&filled(step + 1)).unwrap();
+        assert!(being_written() <= 1);
+        let before = before.map(|path| Manifest::read(&path).unwrap().step);
+        assert_eq!(before, step.checked_sub(1));
+    }
+    writer.finish().unwrap();
+    for saved in checkpoints.list().unwrap() {
+        let (_, snapshot) = Checkpoints::load(&saved.path).unwrap();
+        let x = snapshot.part("model").unwrap().tensors["x"].clone();
+        let x = x.to_vec1::<f32>().unwrap();
+        assert!(x.iter().all(|&x| x == saved.manifest.step as f32));
+    }
+    assert_eq!(checkpoints.list().unwrap().len(), STEPS);
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
@@ -9,11 +10,11 @@ use dl_autograd::{Purpose, Rng};
 use dl_core::Params;
 use dl_core::data::{DataLoader, Position, StackTensors, TensorDataset};
 use dl_core::layers::{Linear, linear};
-use dl_core::losses::{Reduction, cross_entropy};
+use dl_core::losses::{MultiTaskLoss, Reduction, cross_entropy};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
-    Callback, Epoch, Flow, Freezing, Gradients, MetricsLog, Step, TrainError, Trainer,
-    TrainerConfig,
+    BatchSizeEnd, BatchSizeFinder, Callback, CheckpointOptions, Epoch, Evaluated, Every, Flow,
+    Freezing, Gradients, MetricsLog, Plan, Resume, Step, TrainError, Trainer, TrainerConfig,
 };
 use dl_optim::{Adam, Error as OptimError, LossScaler, NonFinite, Optimizer, Sgd};
 
@@ -589,4 +590,277 @@ fn evaluation_is_the_mean_over_samples_whatever_the_batches() {
     assert_eq!(one.accuracy, ragged.accuracy);
     // f32 losses, summed in f64.
     assert!((one.loss - ragged.loss).abs() < 1e-7);
+}
+
+/// Writes down what it hears, and stops at a step.
+struct Listener<'a> {
+    name: char,
+    heard: &'a RefCell<Vec<(String, String)>>,
+    gradients_of: usize,
+    stop_at: usize,
+    fail_at: usize,
+}
+
+impl Listener<'_> {
+    fn hear(&self, event: String) {
+        let mut heard = self.heard.borrow_mut();
+        match heard.last_mut() {
+            // The next one to hear the same.
+            Some((last, names)) if *last == event && !names.contains(self.name) => {
+                names.push(self.name);
+            }
+            _ => heard.push((event, self.name.to_string())),
+        }
+    }
+
+    fn tell(&self, event: String) -> std::result::Result<Flow, TrainError> {
+        self.hear(event);
+        Ok(Flow::Continue)
+    }
+}
+
+impl Callback for Listener<'_> {
+    fn on_train_begin(&mut self, plan: &Plan) -> std::result::Result<(), TrainError> {
+        self.hear(format!("begin, resumed {:?}", plan.resumed));
+        Ok(())
+    }
+
+    fn on_epoch_begin(&mut self, epoch: usize) -> std::result::Result<Flow, TrainError> {
+        self.tell(format!("epoch {epoch} begins"))
+    }
+
+    fn wants_gradients(&self, step: usize) -> bool {
+        step == self.gradients_of
+    }
+
+    fn on_gradients(&mut self, found: &Gradients) -> std::result::Result<(), TrainError> {
+        self.hear(format!("gradients of {}", found.step));
+        Ok(())
+    }
+
+    fn on_step_end(&mut self, step: &Step) -> std::result::Result<Flow, TrainError> {
+        self.hear(format!("step {}", step.step));
+        match step.step {
+            step if step == self.fail_at => Err(TrainError::NoParams),
+            step if step == self.stop_at => Ok(Flow::Stop),
+            _ => Ok(Flow::Continue),
+        }
+    }
+
+    fn on_evaluation(&mut self, found: &Evaluated) -> std::result::Result<Flow, TrainError> {
+        self.tell(format!("evaluation at {}", found.step))
+    }
+
+    fn on_epoch_end(&mut self, epoch: &Epoch) -> std::result::Result<Flow, TrainError> {
+        self.tell(format!("epoch {} ends", epoch.epoch))
+    }
+
+    fn on_checkpoint(&mut self, path: &Path) -> std::result::Result<(), TrainError> {
+        self.hear(path.file_name().unwrap().to_string_lossy().into_owned());
+        Ok(())
+    }
+
+    fn on_train_end(&mut self) -> std::result::Result<(), TrainError> {
+        self.hear("end".to_string());
+        Ok(())
+    }
+}
+
+/// What two listeners, `a` before `b`, hear of two epochs of three steps with an evaluation and a
+/// checkpoint at every second step.
+fn heard(folder: &Path, stop_at: usize, fail_at: usize) -> Vec<(String, String)> {
+    let heard = RefCell::new(vec![]);
+    let listener = |name, gradients_of, stop_at, fail_at| Listener {
+        name,
+        heard: &heard,
+        gradients_of,
+        stop_at,
+        fail_at,
+    };
+    let (params, model) = mlp(0.);
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let config = TrainerConfig {
+        epochs: 2,
+        eval_every: Every::Steps(2),
+        ..Default::default()
+    };
+    let options = CheckpointOptions {
+        every: Every::Steps(2),
+        resume: Resume::IfAny,
+        ..CheckpointOptions::new(folder)
+    };
+    let mut trainer = Trainer::new(&model, optimizer, config)
+        .callback(listener('a', 0, stop_at, 0))
+        .callback(listener('b', 2, 0, fail_at))
+        .checkpoints(&params, options);
+    assert_eq!(trainer.fit(&loader(8), &loader(22)).is_err(), fail_at > 0);
+    drop(trainer);
+    heard.into_inner()
+}
+
+fn assert_heard(heard: Vec<(String, String)>, table: &[(&str, &str)]) {
+    let heard: Vec<_> = heard
+        .iter()
+        .map(|(e, n)| (e.as_str(), n.as_str()))
+        .collect();
+    assert_eq!(heard, table);
+}
+
+#[test]
+fn callbacks_hear_every_event_in_one_order_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_heard(
+        heard(folder.path(), 0, 0),
+        &[
+            ("begin, resumed None", "ab"),
+            ("epoch 1 begins", "ab"),
+            ("step 1", "ab"),
+            ("gradients of 2", "b"),
+            ("step 2", "ab"),
+            ("evaluation at 2", "ab"),
+            ("step 3", "ab"),
+            ("epoch 1 ends", "ab"),
+            ("epoch 2 begins", "ab"),
+            ("step 4", "ab"),
+            ("evaluation at 4", "ab"),
+            // Written beside the steps, and told of when the next one begins or the run ends.
+            ("step-00000002", "ab"),
+            ("step 5", "ab"),
+            ("step 6", "ab"),
+            ("evaluation at 6", "ab"),
+            ("epoch 2 ends", "ab"),
+            ("step-00000004", "ab"),
+            ("step-00000006", "ab"),
+            ("end", "ab"),
+        ],
+    );
+}
+
+#[test]
+fn callbacks_hear_the_rest_of_an_epoch_that_is_gone_on_from_in_its_middle() {
+    let folder = tempfile::tempdir().unwrap();
+    heard(folder.path(), 0, 5);
+    assert_heard(
+        heard(folder.path(), 0, 0),
+        &[
+            ("begin, resumed Some(4)", "ab"),
+            ("epoch 2 begins", "ab"),
+            ("step 5", "ab"),
+            ("step 6", "ab"),
+            ("evaluation at 6", "ab"),
+            ("epoch 2 ends", "ab"),
+            ("step-00000006", "ab"),
+            ("end", "ab"),
+        ],
+    );
+}
+
+#[test]
+fn the_event_at_which_one_callback_stops_the_run_is_heard_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_heard(
+        heard(folder.path(), 2, 0),
+        &[
+            ("begin, resumed None", "ab"),
+            ("epoch 1 begins", "ab"),
+            ("step 1", "ab"),
+            ("gradients of 2", "b"),
+            ("step 2", "ab"),
+            ("evaluation at 2", "ab"),
+            ("epoch 1 ends", "ab"),
+            ("step-00000002", "ab"),
+            ("end", "ab"),
+        ],
+    );
+}
+
+/// Two tasks on one output of two columns.
+#[test]
+fn the_parts_of_a_multi_task_loss_are_metrics_and_their_weighted_sum_is_the_loss() {
+    let column = |i| move |z: &Tensor, _: &Tensor| z.narrow(1, i, 1)?.sqr()?.sum(1);
+    let loss = MultiTaskLoss::new().task("left", 1., column(0));
+    let loss = loss.and_then(|loss| loss.task("right", 0.25, column(1)));
+    let (params, model) = mlp(0.);
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let history = Trainer::new(&model, optimizer, TrainerConfig::default())
+        .no_metrics()
+        .multi_task_loss(loss.unwrap())
+        .fit(&loader(4), &loader(5))
+        .unwrap();
+    for split in ["train", "eval"] {
+        let all = |epoch: &Epoch| {
+            let of = |name: &str| epoch.metric(&format!("{split}_loss{name}")).unwrap();
+            [of(""), of("_left"), of("_right")]
+        };
+        let (first, last) = (all(&history[0]), all(&history[2]));
+        // Sums of 22 f32 losses.
+        assert!((first[0] - first[1] - 0.25 * first[2]).abs() < 1e-6 * first[0]);
+        assert!(last[0] < first[0]);
+    }
+}
+
+#[test]
+fn a_batch_size_is_found_and_the_weights_are_put_back() {
+    let (params, model) = mlp(0.3);
+    let before = weights(&params);
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let mut trainer = Trainer::new(&model, optimizer, TrainerConfig::default()).params(&params);
+    let found = trainer.find_batch_size(&BatchSizeFinder::default(), loader);
+    let found = found.unwrap();
+    assert_eq!((found.batch_size, found.end), (22, BatchSizeEnd::Data));
+    let sizes: Vec<_> = found.trials.iter().map(|trial| trial.batch_size).collect();
+    assert_eq!(sizes, [2, 4, 8, 16, 22]);
+    assert_eq!(weights(&params), before);
+    // The optimizer, too, is where it was.
+    trainer.fit(&loader(8), &loader(8)).unwrap();
+    drop(trainer);
+    let (again, model) = mlp(0.3);
+    fit(&model, &again, TrainerConfig::default(), &loader(8));
+    assert_eq!(weights(&params), weights(&again));
+    let optimizer = Optimizer::new(again.trainable(), Adam::default()).unwrap();
+    let mut nameless = Trainer::new(&model, optimizer, TrainerConfig::default());
+    let error = nameless.find_batch_size(&BatchSizeFinder::default(), loader);
+    assert!(error.unwrap_err().to_string().contains("`Trainer::params`"));
+}
+
+#[test]
+fn a_fast_dev_run_is_one_step_and_one_evaluation_and_overfitting_one_batch_ends_near_zero() {
+    let (params, model) = mlp(0.);
+    let history = fit(&model, &params, TrainerConfig::fast_dev_run(), &loader(8));
+    assert_eq!((history.len(), history[0].step), (1, 1));
+    assert!(history[0].metric("eval_loss").unwrap().is_finite());
+    let config = TrainerConfig {
+        epochs: 300,
+        overfit_batches: Some(1),
+        eval_every: Every::Epochs(300),
+        ..Default::default()
+    };
+    let rule = Adam {
+        lr: 0.02,
+        ..Adam::default()
+    };
+    let optimizer = Optimizer::new(params.trainable(), rule).unwrap();
+    let mut trainer = Trainer::new(&model, optimizer, config);
+    // Another batch every epoch but for the option.
+    let history = trainer.fit(&loader(6).shuffle(true), &loader(22)).unwrap();
+    assert_eq!(history[299].step, 300);
+    let loss = history[299].metric("train_loss").unwrap();
+    assert!(loss < 0.02, "{loss}");
+}
+
+/// Evaluation data with a column too many: found before the first of many steps.
+#[test]
+fn what_is_wrong_with_the_evaluation_shows_before_the_first_step() {
+    let (params, model) = mlp(0.);
+    let before = weights(&params);
+    let x = Tensor::zeros((4, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let y = Tensor::zeros(4, candle_core::DType::U32, &Device::Cpu).unwrap();
+    let wrong = DataLoader::new(TensorDataset::new(x, y).unwrap(), StackTensors);
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let steps = Cell::new(0);
+    let mut trainer = Trainer::new(&model, optimizer, TrainerConfig::default())
+        .callback(Hear(|_: &Step| steps.set(steps.get() + 1)));
+    assert!(trainer.fit(&loader(8), &wrong).is_err());
+    drop(trainer);
+    assert_eq!((steps.get(), weights(&params)), (0, before));
 }

@@ -25,6 +25,19 @@ def batch_norm(activation):
     )
 
 
+def batch_norm_and(activation):
+    """With a residual before the activation."""
+    return [(3, 4, 5, 2), (4,), (4,), (3, 4, 5, 2)], lambda x, w, b, r: activation(
+        F.batch_norm(x, None, None, w, b, True, 0.1, 1e-3) + r
+    )
+
+
+def batch_norm_with_and(activation):
+    return [(3, 4, 17), (4,), (4,), (3, 4, 17)], lambda x, w, b, r: activation(
+        F.batch_norm(x, MEAN, VARIANCE, w, b, False, 0.1, 1e-3) + r
+    )
+
+
 def batch_norm_with(activation):
     return [(3, 4, 17), (4,), (4,)], lambda x, w, b: activation(
         F.batch_norm(x, MEAN, VARIANCE, w, b, False, 0.1, 1e-3)
@@ -55,6 +68,8 @@ CASES = {
     "matmul with a transposed side": ([(2, 3, 5), (2, 4, 5)], lambda a, b: a @ b.mT),
     "matmul of long rows": ([(1, 9, 70), (2, 70, 3)], torch.matmul),
     "global_avg_pool": ([(2, 3, 4, 5)], lambda x: x.mean((2, 3))),
+    "global_avg_pool of signals": ([(2, 3, 37)], lambda x: x.mean(2)),
+    "global_avg_pool of volumes": ([(2, 3, 2, 4, 5)], lambda x: x.mean((2, 3, 4))),
     "cross_entropy": ([(4, 5)], lambda x: F.cross_entropy(x * 5, TARGETS, reduction="none")),
     "cross_entropy smoothed": (
         [(4, 5)],
@@ -80,4 +95,7 @@ for name, kernel, stride, dilation, padding in [
 for suffix, activation in ACTIVATIONS.items():
     CASES[f"batch_norm{suffix}"] = batch_norm(activation)
     CASES[f"batch_norm_with{suffix}"] = batch_norm_with(activation)
+    if suffix != ", relu6":
+        CASES[f"batch_norm, residual{suffix}"] = batch_norm_and(activation)
+        CASES[f"batch_norm_with, residual{suffix}"] = batch_norm_with_and(activation)
     CASES[f"activation{suffix}"] = ([(3, 5)], lambda x, f=activation: f(x * 4))

@@ -24,12 +24,31 @@ def cut(y, top, bottom, left, right):
     return y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
 
 
+def volume(x, w, *options):
+    return [x, w, w[:1]], lambda x, w, b: F.conv3d(x, w, b, *options)
+
+
 CASES = {
+    "conv3d": volume((2, 2, 4, 3, 5), (3, 2, 2, 2, 3)),
+    "conv3d of every option": volume(
+        (2, 4, 7, 4, 5), (2, 2, 3, 2, 3), (2, 1, 2), (2, 1, 0), (2, 1, 2), 2
+    ),
+    "conv3d depthwise, stride beyond the kernel": volume(
+        (2, 3, 5, 3, 3), (3, 1, 1, 2, 2), (3, 1, 1), 0, 1, 3
+    ),
+    "conv3d of a transposed input": (
+        [(2, 3, 4, 3, 2), (2, 2, 3, 2, 2)],
+        lambda x, w: F.conv3d(x.transpose(1, 4), w),
+    ),
     "conv2d bias, pointwise": biased((2, 3, 5, 4), (4, 3, 1, 1)),
     "conv2d bias, large plane": biased((2, 2, 17, 17), (3, 2, 1, 1)),
     "conv2d bias, grouped": biased((2, 4, 5, 5), (6, 2, 3, 3), 1, 2),
     "conv2d bias, grouped, large plane": biased((2, 4, 17, 17), (4, 2, 1, 1), 0, 2),
     "conv2d bias, depthwise": biased((2, 3, 5, 7), (3, 1, 3, 3), 1, 3),
+    "conv2d, same padding of an even kernel": (
+        [(2, 2, 5, 7), (3, 2, 4, 3), (3,)],
+        lambda x, w, b: F.conv2d(x, w, b, padding="same", dilation=(1, 2)),
+    ),
     "conv2d bias, transposed input": (
         [(2, 5, 4, 3), (2, 3, 2, 2), (2,)],
         lambda x, w, b: F.conv2d(x.permute(0, 3, 1, 2), w, b),

@@ -34,7 +34,15 @@ def pair(fn, prepare=lambda t: t):
     return [(7, 11), (7, 11)], lambda x, t: fn(x, prepare(t))
 
 
+def binary(**weights):
+    return [(4, 5), (4, 5)], lambda x, t: F.binary_cross_entropy_with_logits(
+        x, t.sigmoid(), **weights
+    )
+
+
 CASES = {
+    "binary_cross_entropy with weights of losses": binary(weight=WEIGHTS),
+    "binary_cross_entropy with weights of positives": binary(pos_weight=WEIGHTS),
     "cross_entropy of one sample": ([(5,)], lambda x: F.cross_entropy(x, torch.tensor(3))),
     "cross_entropy of pixels, smoothed": (
         [(3, 5, 2, 3)],
@@ -75,6 +83,17 @@ CASES = {
     ),
     "gaussian_nll": pair(
         lambda x, t: F.gaussian_nll_loss(x, torch.zeros_like(x), t, full=True), torch.sigmoid
+    ),
+    "gaussian_nll without the constant": pair(
+        lambda x, t: F.gaussian_nll_loss(x, torch.zeros_like(x), t, reduction="none"),
+        torch.sigmoid,
+    ),
+    "poisson_nll without Stirling's term": pair(
+        lambda x, t: F.poisson_nll_loss(x, t, reduction="sum"), lambda t: 3 * t.sigmoid()
+    ),
+    "poisson_nll of rates, full": pair(
+        lambda x, t: F.poisson_nll_loss(x.sigmoid(), t, log_input=False, full=True, eps=0.1),
+        lambda t: 3 * t.sigmoid(),
     ),
     "hinge_embedding": ([(7, 11)], lambda x: F.hinge_embedding_loss(x, SIGNS, margin=0.8)),
     "margin_ranking": (

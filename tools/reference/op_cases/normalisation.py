@@ -50,6 +50,14 @@ CASES = {
         [(5, 3), (5, 3), (5,), (5,)],
         lambda x, r, w, b: F.layer_norm(x.T + r.T, (5,), w, b, EPS),
     ),
+    "add_rms_norm": (
+        [(2, 3, 37), (2, 3, 37), (37,)],
+        lambda x, r, w: F.rms_norm(x + r, (37,), w, EPS),
+    ),
+    "add_rms_norm without weight": (
+        [(3, 7), (3, 7)],
+        lambda x, r: F.rms_norm(x + r, (7,), None, EPS),
+    ),
     "group_norm": ([(2, 6, 3, 5), (6,), (6,)], group(3)),
     "group_norm of one group": ([(3, 4, 3), (4,), (4,)], group(1)),
     "group_norm of large planes": ([(2, 4, 7, 6), (4,), (4,)], group(2)),

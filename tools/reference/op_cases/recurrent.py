@@ -60,6 +60,11 @@ CASES = {
     ),
     "gru": ([(2, 3, 4), (15, 4), (15, 5), (15,), (15,)], gru(0)),
     "gru with a state": ([(9, 2, 3), (9, 11), (33, 3), (33, 11)], gru(1)),
+    "gru of ragged sequences": ([(3, 4, 2), (9, 2), (9, 3)], gru(0, lengths=RAGGED)),
+    "gru in reverse of a transposed input": (
+        [(3, 2, 4), (9, 4), (9, 3), (9,), (9,)],
+        lambda x, *w: run(torch.nn.GRU, x.transpose(0, 1), (), w, reverse=True),
+    ),
     "gru of ragged sequences in reverse": (
         [(3, 4, 2), (3, 3), (9, 2), (9, 3), (9,), (9,)],
         gru(1, lengths=RAGGED, reverse=True),

@@ -39,7 +39,17 @@ CASES = {
     "interpolate nearest by factors": by((2.3, 0.6), "nearest"),
     "interpolate bilinear by factors": by((1.7, 0.6), "bilinear", False),
     "interpolate bilinear by factors, corners": by((1.7, 0.6), "bilinear", True),
+    "interpolate nearest-exact by factors": by((0.6, 2.3), "nearest-exact"),
+    "interpolate bicubic by factors": by((1.7, 0.6), "bicubic", False),
+    "interpolate bicubic by factors, corners": by((0.6, 1.7), "bicubic", True),
+    "interpolate area by factors": by((1.7, 0.6), "area"),
     "interpolate nearest of a signal": signal(8, "nearest"),
+    "interpolate nearest-exact of a signal": signal(7, "nearest-exact"),
+    "interpolate area of a signal": signal(3, "area"),
+    "interpolate_by of a signal": (
+        [SIGNAL],
+        lambda x: F.interpolate(x, None, 1.4, mode="linear", align_corners=False),
+    ),
     "interpolate linear of a signal": signal(8, "linear", False),
     "interpolate linear of a signal, corners": signal(3, "linear", True),
     "interpolate of a transposed input": (

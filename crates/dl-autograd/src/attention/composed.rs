@@ -92,14 +92,15 @@ impl Attention {
             return Ok(None);
         };
         let [b, h, t, s] = self.size.scores();
-        let mut keep = vec![0f32; b * h * t * s];
-        for (row, keep) in keep.chunks_exact_mut(s.max(1)).enumerate() {
-            rng.fill_uniform(self.first_draw(row), keep);
-            let factor = |u: f32| if u < p as f32 { 0. } else { self.kept() as f32 };
-            keep.iter_mut().for_each(|u| *u = factor(*u));
+        let factor = |u: f32| if u < p as f32 { 0. } else { self.kept() };
+        let (mut keep, mut uniform) = (Vec::with_capacity(b * h * t * s), vec![0f32; s]);
+        for row in 0..b * h * t {
+            rng.fill_uniform(self.first_draw(row), &mut uniform);
+            keep.extend(uniform.iter().map(|u| factor(*u)));
         }
         let keep = Tensor::from_vec(keep, (b, h, t, s), &Device::Cpu)?;
-        keep.to_device(q.device())?.to_dtype(q.dtype()).map(Some)
+        // On the CPU, where all types are: Metal has no f64.
+        keep.to_dtype(q.dtype())?.to_device(q.device()).map(Some)
     }
 }
 

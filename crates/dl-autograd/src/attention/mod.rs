@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
+use crate::autocast;
 use crate::host::{by_dtype, has_kernel, one_float_type};
 use crate::rng::Rng;
 use crate::tape::{apply3, differentiable};
@@ -80,6 +81,16 @@ pub fn scaled_dot_product_attention(
     v: &Tensor,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
+    if let Some(scope) = autocast::lowering() {
+        let mask = options.mask.as_ref().map(|mask| scope.lower(mask));
+        let options = AttentionOptions {
+            mask: mask.transpose()?,
+            ..options.clone()
+        };
+        let [low, k, v] = [scope.lower(q)?, scope.lower(k)?, scope.lower(v)?];
+        let y = scaled_dot_product_attention(&low, &k, &v, &options)?;
+        return scope.raise(y, q);
+    }
     let op = Attention::new(q, k, v, options)?;
     if !has_kernel(q) {
         return op.composed(q, k, v);

@@ -85,7 +85,13 @@ fn plane_moments<T: Scalar>(x: &[T]) -> (f64, f64) {
     (sum / x.len() as f64, squares - x.len() as f64 * off * off)
 }
 
-pub(super) fn normalise<T: Scalar>(p: &Planes, x: &[T], maps: &[Map<T>], bounds: (T, T)) -> Vec<T> {
+pub(super) fn normalise<T: Scalar>(
+    p: &Planes,
+    x: &[T],
+    residual: Option<&[T]>,
+    maps: &[Map<T>],
+    bounds: (T, T),
+) -> Vec<T> {
     let mut y = vec![T::zero(); x.len()];
     if p.plane == 0 {
         return y;
@@ -100,6 +106,7 @@ pub(super) fn normalise<T: Scalar>(p: &Planes, x: &[T], maps: &[Map<T>], bounds:
             dispatch(Normalise {
                 y,
                 x,
+                residual: residual.map(|r| &r[i * p.plane..][..p.plane]),
                 scale,
                 shift,
                 bounds,
@@ -114,6 +121,14 @@ pub(super) struct Saved<'a, T> {
     pub x: &'a [T],
     pub y: &'a [T],
     pub dy: &'a [T],
+}
+
+/// Which gradients are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub x: bool,
+    /// Of scale or shift.
+    pub affine: bool,
 }
 
 pub(super) struct Gradients<T> {
@@ -132,11 +147,11 @@ pub(super) fn backward<T: Scalar>(
     maps: &[Map<T>],
     bounds: (T, T),
     batch: bool,
-    wants_x: bool,
+    wanted: Wanted,
 ) -> Gradients<T> {
     let through = if batch { 1. / p.count() as f64 } else { 0. };
     let through = T::from_f64(through);
-    let mut x = wants_x.then(|| vec![T::zero(); saved.x.len()]);
+    let mut x = wanted.x.then(|| vec![T::zero(); saved.x.len()]);
     let planes = match &mut x {
         Some(dx) => p.by_channel(dx),
         None => (0..p.channels).map(|_| vec![]).collect(),
@@ -146,7 +161,10 @@ pub(super) fn backward<T: Scalar>(
         .enumerate()
         .map(|(channel, dx)| {
             let map = maps[channel];
-            let sums = reduce(p, saved, channel, map, bounds);
+            let sums = match batch || wanted.affine {
+                true => reduce(p, saved, channel, map, bounds),
+                false => (T::zero(), T::zero()),
+            };
             let means = (sums.0 * through, sums.1 * through);
             grad_x(p, saved, channel, map, means, bounds, dx);
             sums
@@ -244,6 +262,7 @@ impl<T: Scalar> Kernel for Squares<'_, T> {
 struct Normalise<'a, T> {
     y: &'a mut [T],
     x: &'a [T],
+    residual: Option<&'a [T]>,
     scale: T,
     shift: T,
     bounds: (T, T),
@@ -252,8 +271,19 @@ struct Normalise<'a, T> {
 impl<T: Scalar> Kernel for Normalise<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = clamp(x.multiply_add::<FMA>(self.scale, self.shift), self.bounds);
+        let pairs = self.y.iter_mut().zip(self.x);
+        let normal = |x: &T| x.multiply_add::<FMA>(self.scale, self.shift);
+        match self.residual {
+            None => {
+                for (y, x) in pairs {
+                    *y = clamp(normal(x), self.bounds);
+                }
+            }
+            Some(residual) => {
+                for ((y, x), r) in pairs.zip(residual) {
+                    *y = clamp(normal(x) + *r, self.bounds);
+                }
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Batch normalisation, fused with the activation behind it.
+//! Batch normalisation, fused with the residual sum and the activation behind it.
 
+mod add;
 mod cpu;
 mod differentiable;
 
@@ -8,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::activation::Activation;
+use crate::epilogue::Epilogue;
 use crate::host::{by_dtype, has_kernel, is_half, one_float_type, read, slice, tensor, widen};
 use crate::simd::Scalar;
 use crate::tape::{self, apply3};
@@ -24,12 +26,13 @@ pub struct BatchStatistics {
     pub count: usize,
 }
 
-/// Normalises each channel by the statistics of the batch, then scales, shifts and activates it.
+/// Normalises each channel by the statistics of the batch, then scales and shifts it, and what the
+/// epilogue says: nothing, an [`Activation`], or the end of a residual block.
 ///
 /// `x (n, c, …)`, `gamma (c,)`, `beta (c,)` → `(n, c, …)`
 ///
 /// ```text
-/// y = act(γ·(x − μ)/√(σ² + ε) + β)          μ, σ² over n and all dimensions behind c
+/// y = act(γ·(x − μ)/√(σ² + ε) + β + residual)          μ, σ² over n and all dimensions behind c
 /// ```
 ///
 /// The statistics are returned for the running averages of the layer, which PyTorch updates with
@@ -47,30 +50,32 @@ pub struct BatchStatistics {
 /// assert_eq!(batch.mean.to_vec1::<f64>()?, [2.]);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
-pub fn batch_norm(
+pub fn batch_norm<'a>(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
     eps: f64,
-    activation: Activation,
+    epilogue: impl Into<Epilogue<'a>>,
 ) -> Result<(Tensor, BatchStatistics)> {
-    let count = check(x, &[("gamma", gamma), ("beta", beta)])?;
+    let end = epilogue.into();
+    let count = check("batch_norm", x, &[("gamma", gamma), ("beta", beta)])?;
     if count < 2 {
         bail!(
             "batch_norm needs 2 or more values a channel to train, x {:?} has {count}",
             x.shape()
         )
     }
+    end.check("batch_norm", x)?;
     if !has_kernel(x) {
-        return composed(x, gamma, beta, eps, activation);
+        return composed(x, gamma, beta, eps, end);
     }
     let saved = Arc::new(OnceLock::new());
     let op = BatchNorm {
         statistics: Source::Batch(saved.clone()),
         eps,
-        activation,
+        activation: end.activation,
     };
-    let y = apply(x, gamma, beta, op)?;
+    let y = apply(x, gamma, beta, op, end.residual)?;
     let Some((mean, variance)) = saved.get().cloned() else {
         bail!("batch_norm left no statistics")
     };
@@ -95,17 +100,19 @@ pub fn batch_norm(
 /// assert_eq!(y.to_vec2::<f64>()?, [[2. * (7. - 3.) / 2. + 1.]]);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
-pub fn batch_norm_with(
+pub fn batch_norm_with<'a>(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
     mean: &Tensor,
     variance: &Tensor,
     eps: f64,
-    activation: Activation,
+    epilogue: impl Into<Epilogue<'a>>,
 ) -> Result<Tensor> {
+    let end = epilogue.into();
     let (mean, variance) = (mean.detach(), variance.detach());
     check(
+        "batch_norm_with",
         x,
         &[
             ("gamma", gamma),
@@ -114,28 +121,29 @@ pub fn batch_norm_with(
             ("variance", &variance),
         ],
     )?;
+    end.check("batch_norm_with", x)?;
     if !has_kernel(x) {
         let [mean, variance] = [mean, variance].map(|t| t.to_dtype(x.dtype()));
-        return normalise(x, gamma, beta, &mean?, &variance?, eps, activation);
+        return end.composed(&normalise(x, gamma, beta, &mean?, &variance?, eps)?);
     }
     let op = BatchNorm {
         // A copy: the running averages are updated in place while this graph may still live.
         statistics: Source::Given(widen(mean.copy()?)?, widen(variance.copy()?)?),
         eps,
-        activation,
+        activation: end.activation,
     };
-    apply(x, gamma, beta, op)
+    apply(x, gamma, beta, op, end.residual)
 }
 
-fn check(x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
+fn check(op: &str, x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
     if x.rank() < 2 {
-        bail!("batch_norm takes x (n, c, …), got {:?}", x.shape())
+        bail!("{op} takes x (n, c, …), got {:?}", x.shape())
     }
     let channels = x.dim(1)?;
     for (name, tensor) in per_channel {
         if tensor.dims() != [channels] {
             bail!(
-                "batch_norm of {channels} channels got {name} {:?}",
+                "{op} of {channels} channels got {name} {:?}",
                 tensor.shape()
             )
         }
@@ -149,20 +157,23 @@ fn check(x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
         .filter(|t| !is_wide(t))
         .copied()
         .collect();
-    one_float_type("batch_norm", ("x", x), &typed)?;
+    one_float_type(op, ("x", x), &typed)?;
     Ok(x.elem_count() / channels.max(1))
 }
 
-fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: BatchNorm) -> Result<Tensor> {
-    let forward = differentiable::Forward {
-        given: match &op.statistics {
-            Source::Given(mean, variance) => Some((mean.clone(), variance.clone())),
-            Source::Batch(_) => None,
-        },
-        eps: op.eps,
-        activation: op.activation,
-    };
-    let y = apply3(&contiguous(x)?, &contiguous(gamma)?, &contiguous(beta)?, op)?;
+fn apply(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    op: BatchNorm,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (x, gamma, beta) = (contiguous(x)?, contiguous(gamma)?, contiguous(beta)?);
+    if let Some(residual) = residual {
+        return add::apply(&x, residual, (&gamma, &beta), op);
+    }
+    let forward = op.differentiable();
+    let y = apply3(&x, &gamma, &beta, op)?;
     Ok(tape::differentiable(y, move |inputs, y, dy| {
         forward.pull(inputs, y, dy)
     }))
@@ -173,12 +184,12 @@ fn composed(
     gamma: &Tensor,
     beta: &Tensor,
     eps: f64,
-    activation: Activation,
+    end: Epilogue,
 ) -> Result<(Tensor, BatchStatistics)> {
     let flat = x.transpose(0, 1)?.flatten_from(1)?;
     let mean = flat.mean(1)?;
     let variance = flat.broadcast_sub(&mean.unsqueeze(1)?)?.sqr()?.mean(1)?;
-    let y = normalise(x, gamma, beta, &mean, &variance, eps, activation)?;
+    let y = end.composed(&normalise(x, gamma, beta, &mean, &variance, eps)?)?;
     let statistics = BatchStatistics {
         mean: mean.detach(),
         variance: variance.detach(),
@@ -194,16 +205,13 @@ fn normalise(
     mean: &Tensor,
     variance: &Tensor,
     eps: f64,
-    activation: Activation,
 ) -> Result<Tensor> {
     let mut shape = vec![1; x.rank()];
     shape[1] = x.dim(1)?;
     let scale = (gamma / (variance + eps)?.sqrt()?)?;
-    let y = x
-        .broadcast_sub(&mean.reshape(shape.as_slice())?)?
+    x.broadcast_sub(&mean.reshape(shape.as_slice())?)?
         .broadcast_mul(&scale.reshape(shape.as_slice())?)?
-        .broadcast_add(&beta.reshape(shape.as_slice())?)?;
-    activation.forward(&y)
+        .broadcast_add(&beta.reshape(shape.as_slice())?)
 }
 
 /// Mean and biased variance, `(c,)` each.
@@ -221,12 +229,26 @@ struct BatchNorm {
     activation: Activation,
 }
 
+/// Scale and shift of each channel.
+type Affine<'a, T> = (&'a [T], &'a [T]);
+
 impl BatchNorm {
+    fn differentiable(&self) -> differentiable::Forward {
+        differentiable::Forward {
+            given: match &self.statistics {
+                Source::Given(mean, variance) => Some((mean.clone(), variance.clone())),
+                Source::Batch(_) => None,
+            },
+            eps: self.eps,
+            activation: self.activation,
+        }
+    }
+
     fn forward<T: Scalar>(
         &self,
         (x, layout): (&CpuStorage, &Layout),
-        gamma: (&CpuStorage, &Layout),
-        beta: (&CpuStorage, &Layout),
+        (gamma, beta): Affine<T>,
+        residual: Option<&[T]>,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, shape) = (slice::<T>(x, layout)?, layout.dims());
         let planes = cpu::Planes::new(shape);
@@ -236,28 +258,33 @@ impl BatchNorm {
             // The op is created for one call, so the cell is empty.
             let _ = saved.set((tensor(mean, channels)?, tensor(variance, channels)?));
         }
-        let (gamma, beta) = (slice(gamma.0, gamma.1)?, slice(beta.0, beta.1)?);
         let maps = self.maps::<T>(gamma, Some(beta))?;
-        let y = cpu::normalise(&planes, x, &maps, self.activation.bounds());
+        let y = cpu::normalise(&planes, x, residual, &maps, self.activation.bounds());
         Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
     }
 
+    /// `dy` arrives behind the activation, whose result was `y`.
     fn backward<T: Scalar>(
         &self,
         x: &Tensor,
-        gamma: &Tensor,
-        y: &Tensor,
+        gamma: &[T],
+        (activation, y): (Activation, &Tensor),
         dy: &Tensor,
+        wanted: cpu::Wanted,
     ) -> Result<cpu::Gradients<T>> {
         let planes = cpu::Planes::new(x.dims());
-        let maps = read::<T, _>(gamma, |gamma| self.maps(gamma, None))?;
+        let maps = self.maps(gamma, None)?;
         let batch = matches!(self.statistics, Source::Batch(_));
-        let bounds = self.activation.bounds();
+        let bounds = activation.bounds();
+        // Of the identity nobody looks at the result: what is read anyway stands in for it.
+        let y = match activation {
+            Activation::Identity => x,
+            _ => y,
+        };
         read::<T, _>(x, |x_| {
             read::<T, _>(y, |y| {
                 read::<T, _>(dy, |dy| {
                     let saved = cpu::Saved { x: x_, y, dy };
-                    let wanted = x.track_op();
                     Ok(cpu::backward(&planes, saved, &maps, bounds, batch, wanted))
                 })
             })
@@ -302,7 +329,7 @@ impl CustomOp3 for BatchNorm {
         by_dtype!(
             dtype,
             "batch_norm",
-            self.forward::<T>((s1, l1), (s2, l2), (s3, l3))
+            run::<T>(self, (s1, l1), (s2, l2), (s3, l3))
         )
     }
 
@@ -322,6 +349,16 @@ impl CustomOp3 for BatchNorm {
     }
 }
 
+fn run<T: Scalar>(
+    op: &BatchNorm,
+    x: (&CpuStorage, &Layout),
+    gamma: (&CpuStorage, &Layout),
+    beta: (&CpuStorage, &Layout),
+) -> Result<(CpuStorage, Shape)> {
+    let affine = (slice(gamma.0, gamma.1)?, slice(beta.0, beta.1)?);
+    op.forward::<T>(x, affine, None)
+}
+
 fn gradients<T: Scalar>(
     op: &BatchNorm,
     x: &Tensor,
@@ -330,7 +367,13 @@ fn gradients<T: Scalar>(
     y: &Tensor,
     dy: &Tensor,
 ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-    let grads = op.backward::<T>(x, gamma, y, dy)?;
+    let wanted = cpu::Wanted {
+        x: x.track_op(),
+        affine: gamma.track_op() || beta.track_op(),
+    };
+    let grads = read::<T, _>(gamma, |gamma| {
+        op.backward(x, gamma, (op.activation, y), dy, wanted)
+    })?;
     let channels = grads.gamma.len();
     let dx = grads.x.map(|dx| tensor(dx, x.dims())).transpose()?;
     let dgamma = gamma.track_op().then(|| tensor(grads.gamma, channels));

@@ -7,6 +7,7 @@ use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
 use super::winograd::Winograd;
 use super::{composed, depthwise, direct, second_order, weight_gradient};
+use crate::autocast;
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply2, apply3, differentiable};
@@ -57,6 +58,11 @@ impl Convolution {
     }
 
     pub(super) fn run(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        if let Some(scope) = autocast::lowering() {
+            let bias = bias.map(|bias| scope.lower(bias)).transpose()?;
+            let (low, weight) = (scope.lower(x)?, scope.lower(weight)?);
+            return scope.raise(self.run(&low, &weight, bias.as_ref())?, x);
+        }
         self.check(x, weight, bias)?;
         match has_kernel(x) {
             true => self.apply(x, weight, bias),

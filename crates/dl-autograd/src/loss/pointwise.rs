@@ -12,7 +12,9 @@ use super::pair::{
     PoissonNll, Squared,
 };
 use crate::exp::Exp;
-use crate::host::{by_dtype, has_kernel, narrow_to, one_float_type, read, tensor, widen};
+use crate::host::{
+    by_dtype, has_kernel, narrow_to, one_float_type, read, same_shape, tensor, widen,
+};
 use crate::many_inputs::CustomOpN;
 use crate::simd::{Kernel, dispatch, row_sum};
 use crate::tape::{apply_n, differentiable};
@@ -122,14 +124,7 @@ pub(super) fn apply(
     reduction: Reduction,
 ) -> Result<Tensor> {
     one_float_type(loss.name(), ("x", x), &[("target", target)])?;
-    if x.shape() != target.shape() {
-        bail!(
-            "{} of x {:?} takes a target of that shape, got {:?}",
-            loss.name(),
-            x.shape(),
-            target.shape()
-        )
-    }
+    same_shape(loss.name(), ("x", x), ("target", target))?;
     let batch = x.dims().first().copied().unwrap_or(1);
     let op = Op {
         loss,

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
+use crate::autocast::{self, Lowering};
 use crate::cat::cat;
 use crate::host::{has_kernel, if_tracked, narrow_to, read, tensor, widen};
 use crate::linear::{linear, parallelism};
@@ -61,6 +62,34 @@ pub(super) trait Cell: Send + Sync + 'static {
     fn backward<T: Smooth, const FMA: bool>(row: BackwardRow<T>);
 }
 
+/// The recurrence on operands in the type of a scope.
+fn lowered<C: Cell>(
+    scope: &Lowering,
+    x: &Tensor,
+    start: Option<Vec<Tensor>>,
+    weights: &RecurrentWeights,
+    lengths: Option<&[usize]>,
+    direction: Direction,
+) -> Result<(Tensor, State)> {
+    let lower = |t: &Tensor| scope.lower(t);
+    let start = start.map(|all| all.iter().map(lower).collect::<Result<Vec<_>>>());
+    let bias = match &weights.bias {
+        Some([a, b]) => Some([lower(a)?, lower(b)?]),
+        None => None,
+    };
+    let weights = RecurrentWeights {
+        weight_ih: lower(&weights.weight_ih)?,
+        weight_hh: lower(&weights.weight_hh)?,
+        bias,
+    };
+    let (y, end) = run::<C>(&lower(x)?, start.transpose()?, &weights, lengths, direction)?;
+    let end = State {
+        h: scope.raise(end.h, x)?,
+        c: end.c.map(|c| scope.raise(c, x)).transpose()?,
+    };
+    Ok((scope.raise(y, x)?, end))
+}
+
 /// `start` has one tensor for each of the cell's states.
 pub(super) fn run<C: Cell>(
     x: &Tensor,
@@ -69,6 +98,9 @@ pub(super) fn run<C: Cell>(
     lengths: Option<&[usize]>,
     direction: Direction,
 ) -> Result<(Tensor, State)> {
+    if let Some(scope) = autocast::lowering() {
+        return lowered::<C>(&scope, x, start, weights, lengths, direction);
+    }
     let plan = Plan::new::<C>(x, start.as_deref(), weights, lengths, direction)?;
     let start = match start {
         Some(start) => start,

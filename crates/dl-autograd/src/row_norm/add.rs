@@ -3,13 +3,14 @@
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{Operand, RowNorm, cpu, filled};
-use crate::host::{by_dtype, has_kernel, if_tracked, read, same_type, slice, tensor};
+use crate::host::{by_dtype, has_kernel, if_tracked, read, same_shape, same_type, slice, tensor};
+use crate::pack::pack;
 use crate::simd::Scalar;
 use crate::sum::add;
-use crate::tape::{apply2, apply3, differentiable};
+use crate::tape::{apply3, differentiable};
 use crate::view::contiguous;
 
 /// `norm(x + residual)`. Backward adds the two again, which costs less than to keep their sum.
@@ -20,6 +21,7 @@ pub(crate) fn add_row_norm(
     weight: Option<&Tensor>,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
+    same_shape(norm.name, ("x", x), ("residual", residual))?;
     same_type(norm.name, ("x", x), &[("residual", residual)])?;
     norm.check_types(x, weight, bias)?;
     if !has_kernel(x) {
@@ -47,58 +49,6 @@ pub(crate) fn add_row_norm(
         let to = |x: &Tensor| both.clone().filter(|_| x.track_op());
         Ok(vec![to(&i[0]), to(&i[1]), dpacked])
     }))
-}
-
-/// Weight and bias behind each other, because a custom op of candle's has three operands at most.
-fn pack(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let y = apply2(weight, bias, Pack)?;
-    Ok(differentiable(y, |i, _, dy| Pack.pull(&i[0], &i[1], dy)))
-}
-
-struct Pack;
-
-impl Pack {
-    fn forward<T: Scalar>(&self, a: Operand, b: Operand) -> Result<CpuStorage> {
-        let (a, b) = (slice::<T>(a.0, a.1)?, slice::<T>(b.0, b.1)?);
-        Ok(T::to_cpu_storage_owned([a, b].concat()))
-    }
-
-    fn pull(&self, a: &Tensor, b: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let (first, second) = (a.elem_count(), b.elem_count());
-        let part =
-            |x: &Tensor, from, len| if_tracked(x, || dy.narrow(0, from, len)?.reshape(x.shape()));
-        Ok(vec![part(a, 0, first)?, part(b, first, second)?])
-    }
-}
-
-impl CustomOp2 for Pack {
-    fn name(&self) -> &'static str {
-        "pack"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = by_dtype!(s1.dtype(), "pack", self.forward::<T>((s1, l1), (s2, l2)))?;
-        let len = l1.shape().elem_count() + l2.shape().elem_count();
-        Ok((y, len.into()))
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut grads = self.pull(a, b, dy)?.into_iter().flatten();
-        let da = if a.track_op() { grads.next() } else { None };
-        Ok((da, grads.next()))
-    }
 }
 
 struct Sum {

@@ -142,6 +142,16 @@ pub fn cases() -> Vec<Case> {
             (6, 2),
             causal(Causal::BottomRight),
         ),
+        attend(
+            "attention of every option",
+            [&[12, 3, 4], &[4, 5, 4], &[4, 5, 3]],
+            (6, 2),
+            AttentionOptions {
+                causal: Causal::BottomRight,
+                scale: Some(-0.7),
+                ..keep(&[1, 1, 0, 1, 1, 1, 0, 1, 1, 1], &[2, 1, 1, 5])
+            },
+        ),
         case(
             "attention of transposed views",
             &[&[2, 3, 8], &[2, 5, 8], &[2, 5, 8]],

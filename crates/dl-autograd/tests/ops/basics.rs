@@ -1,9 +1,9 @@
 //! Convolution, batch normalisation, linear, cross-entropy, pooling, dropout, sums.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Result, Tensor};
 use dl_autograd::{
-    Activation, Conv2dConfig, CrossEntropyOptions, Padding2d, Purpose, Reduction, Rng, add,
-    batch_norm, batch_norm_with, conv2d, cross_entropy, dropout, global_avg_pool, linear,
+    Activation, Conv2dConfig, CrossEntropyOptions, Epilogue, Padding2d, Purpose, Reduction, Rng,
+    add, batch_norm, batch_norm_with, conv2d, cross_entropy, dropout, global_avg_pool, linear,
     linear_with, matmul, relu6, scale, sum, transpose,
 };
 
@@ -21,6 +21,23 @@ fn padding(top: usize, bottom: usize, left: usize, right: usize) -> Padding2d {
         bottom,
         left,
         right,
+    }
+}
+
+/// Mean and variance of four channels.
+fn statistics(like: &Tensor) -> Result<[Tensor; 2]> {
+    let mean = Tensor::new(&[0.1f64, -0.2, 0.3, 0.], &Device::Cpu)?;
+    let variance = Tensor::new(&[1f64, 0.5, 2., 0.1], &Device::Cpu)?;
+    Ok([
+        mean.to_dtype(like.dtype())?,
+        variance.to_dtype(like.dtype())?,
+    ])
+}
+
+fn residual(residual: &Tensor, activation: Activation) -> Epilogue<'_> {
+    Epilogue {
+        residual: Some(residual),
+        activation,
     }
 }
 
@@ -156,14 +173,36 @@ pub fn cases() -> Vec<Case> {
             Ok(batch_norm(&t[0], &t[1], &t[2], 1e-3, activation)?.0)
         }));
         cases.push(case(names[1], &[&[3, 4, 17], &[4], &[4]], move |t| {
-            let mean =
-                Tensor::new(&[0.1f64, -0.2, 0.3, 0.], &Device::Cpu)?.to_dtype(t[0].dtype())?;
-            let variance =
-                Tensor::new(&[1f64, 0.5, 2., 0.1], &Device::Cpu)?.to_dtype(t[0].dtype())?;
+            let [mean, variance] = statistics(&t[0])?;
             batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, activation)
         }));
         cases.push(case(names[2], &[&[3, 5]], move |t| {
             activation.forward(&scale(&t[0], 4.)?)
+        }));
+    }
+    for (names, activation) in [
+        (
+            ["batch_norm, residual", "batch_norm_with, residual"],
+            Activation::Identity,
+        ),
+        (
+            [
+                "batch_norm, residual, relu",
+                "batch_norm_with, residual, relu",
+            ],
+            Activation::Relu,
+        ),
+    ] {
+        let images: [&[usize]; 4] = [&[3, 4, 5, 2], &[4], &[4], &[3, 4, 5, 2]];
+        cases.push(case(names[0], &images, move |t| {
+            let end = residual(&t[3], activation);
+            Ok(batch_norm(&t[0], &t[1], &t[2], 1e-3, end)?.0)
+        }));
+        let signals: [&[usize]; 4] = [&[3, 4, 17], &[4], &[4], &[3, 4, 17]];
+        cases.push(case(names[1], &signals, move |t| {
+            let [mean, variance] = statistics(&t[0])?;
+            let end = residual(&t[3], activation);
+            batch_norm_with(&t[0], &t[1], &t[2], &mean, &variance, 1e-3, end)
         }));
     }
     cases.extend([
@@ -206,6 +245,12 @@ pub fn cases() -> Vec<Case> {
             matmul(&t[0], &t[1])
         }),
         case("global_avg_pool", &[&[2, 3, 4, 5]], |t| {
+            global_avg_pool(&t[0])
+        }),
+        case("global_avg_pool of signals", &[&[2, 3, 37]], |t| {
+            global_avg_pool(&t[0])
+        }),
+        case("global_avg_pool of volumes", &[&[2, 3, 2, 4, 5]], |t| {
             global_avg_pool(&t[0])
         }),
         case("dropout", &[&[7, 11]], |t| {

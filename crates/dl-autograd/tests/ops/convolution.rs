@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use dl_autograd::{
-    Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, Padding2d, composed,
-    conv_transpose1d, conv_transpose2d, conv1d, conv2d, same_padding, transpose,
+    Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
+    Padding2d, composed, conv_transpose1d, conv_transpose2d, conv1d, conv2d, conv3d, same_padding,
+    transpose,
 };
 
 use crate::case::{Case, case};
@@ -39,6 +40,7 @@ fn grown(name: &'static str, x: [usize; 4], w: [usize; 4], config: ConvTranspose
 
 pub fn cases() -> Vec<Case> {
     let mut cases = biases();
+    cases.extend(volumes());
     cases.extend(signals());
     cases.extend(grown_signals());
     cases.extend(grown_images());
@@ -79,6 +81,16 @@ fn biases() -> Vec<Case> {
             [3, 1, 3, 3],
             groups(3),
         ),
+        biased(
+            "conv2d, same padding of an even kernel",
+            [2, 2, 5, 7],
+            [3, 2, 4, 3],
+            Conv2dConfig {
+                padding: Padding2d::same((5, 7), (4, 3), (1, 1), (1, 2)),
+                dilation: (1, 2),
+                ..base
+            },
+        ),
         case(
             "conv2d bias, transposed input",
             &[&[2, 5, 4, 3], &[2, 3, 2, 2], &[2]],
@@ -86,6 +98,44 @@ fn biases() -> Vec<Case> {
                 let x = channels_first(&t[0])?;
                 conv2d(&x, &t[1], Some(&t[2]), &Conv2dConfig::default())
             },
+        ),
+    ]
+}
+
+fn volumes() -> Vec<Case> {
+    let volume = |name, x: [usize; 5], w: [usize; 5], config: Conv3dConfig| {
+        case(name, &[&x, &w, &[w[0]]], move |t| {
+            conv3d(&t[0], &t[1], Some(&t[2]), &config)
+        })
+    };
+    let base = Conv3dConfig::default();
+    vec![
+        volume("conv3d", [2, 2, 4, 3, 5], [3, 2, 2, 2, 3], base),
+        volume(
+            "conv3d of every option",
+            [2, 4, 7, 4, 5],
+            [2, 2, 3, 2, 3],
+            Conv3dConfig {
+                stride: (2, 1, 2),
+                padding: (2, 1, 0),
+                dilation: (2, 1, 2),
+                groups: 2,
+            },
+        ),
+        volume(
+            "conv3d depthwise, stride beyond the kernel",
+            [2, 3, 5, 3, 3],
+            [3, 1, 1, 2, 2],
+            Conv3dConfig {
+                stride: (3, 1, 1),
+                groups: 3,
+                ..base
+            },
+        ),
+        case(
+            "conv3d of a transposed input",
+            &[&[2, 3, 4, 3, 2], &[2, 2, 3, 2, 2]],
+            |t| conv3d(&transpose(&t[0], 1, 4)?, &t[1], None, &Default::default()),
         ),
     ]
 }

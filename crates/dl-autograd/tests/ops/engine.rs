@@ -1,14 +1,14 @@
-//! Checkpointed segments, hooks, running without a graph.
+//! Checkpointed segments, hooks, running without a graph, and whether the checks find faults.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dl_autograd::{
-    Purpose, RngScope, Tape, backward, checkpoint, dropout, linear, next_rng, no_grad, on_grad,
-    relu, sum,
+    Purpose, RngScope, Tape, backward, checkpoint, dropout, gradcheck, gradgradcheck, linear, mul,
+    next_rng, no_grad, on_grad, relu, sum,
 };
 
 use crate::case::inputs;
-use crate::cases;
+use crate::every_case;
 
 fn weights(count: usize, shape: (usize, usize)) -> Vec<Var> {
     let make = |i: usize| {
@@ -111,7 +111,7 @@ fn a_hook_sees_the_whole_gradient_and_may_replace_it() {
 
 #[test]
 fn nothing_is_tracked_without_grad_and_the_values_are_the_same() {
-    for case in cases() {
+    for case in every_case() {
         let xs = tensors(&inputs(&case, DType::F32));
         let plain = case.2(&xs).unwrap();
         let free = no_grad(|| case.2(&xs)).unwrap();
@@ -121,4 +121,60 @@ fn nothing_is_tracked_without_grad_and_the_values_are_the_same() {
     let x = Var::new(&[1f32], &Device::Cpu).unwrap();
     assert!(!no_grad(|| relu(&x)).unwrap().track_op());
     assert!(relu(&x).unwrap().track_op());
+}
+
+/// The gradient of one element of the second input is off by a thousandth.
+fn nearly_right(t: &[Tensor]) -> Result<Tensor> {
+    let off = on_grad(&t[1], |g| {
+        let more = Tensor::new(&[1f64, 1., 1.001], g.device())?;
+        (g * more).map(Some)
+    });
+    mul(&t[0], &off?)
+}
+
+#[test]
+fn gradcheck_says_which_element_of_which_input_differs_and_leaves_all_as_it_was() {
+    let vars = [[1f64, 2., 3.], [4., 5., 6.]].map(|x| Var::new(&x, &Device::Cpu).unwrap());
+    gradcheck(&vars, |t| mul(&t[0], &t[1]), 1e-9).unwrap();
+    let error = gradcheck(&vars, nearly_right, 1e-6)
+        .unwrap_err()
+        .to_string();
+    // The weight of the element is ((2·7 + 3) mod 11)/11 − 0.4 = 0.14545…, x there is 3.
+    let found = error.contains("input 1, element 2: gradient 0.436");
+    assert!(
+        found && error.contains("central difference 0.436"),
+        "{error}"
+    );
+    assert_eq!(vars[1].to_vec1::<f64>().unwrap(), [4., 5., 6.]);
+    gradcheck(&vars, nearly_right, 2e-3).unwrap();
+}
+
+#[test]
+fn gradcheck_finds_a_gradient_that_is_lost_or_no_number() {
+    let vars = [[1f64, 2.], [3., 4.]].map(|x| Var::new(&x, &Device::Cpu).unwrap());
+    let check = |f: fn(&[Tensor]) -> Result<Tensor>| gradcheck(&vars, f, 1e-6);
+    let lost = check(|t| mul(&t[0], &t[1].detach()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        lost.contains("input 1 of shape [2] gets no gradient"),
+        "{lost}"
+    );
+    let nan = check(|t| on_grad(&mul(&t[0], &t[1])?, |g| (g * f64::NAN).map(Some)));
+    let nan = nan.unwrap_err().to_string();
+    assert!(nan.contains("input 0, element 0: gradient NaN"), "{nan}");
+    let narrow = Var::new(&[1f32], &Device::Cpu).unwrap();
+    let error = gradcheck(&[narrow], |t| relu(&t[0]), 1.)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("f64") && error.contains("F32"), "{error}");
+}
+
+/// `x·c` with `c = 2x` cut out of the graph: the gradient 2x has none itself.
+#[test]
+fn gradgradcheck_finds_a_second_derivative_that_is_lost() {
+    let x = Var::new(&[1.5f64, -2.], &Device::Cpu).unwrap();
+    let f = |t: &[Tensor]| mul(&t[0], &dl_autograd::scale(&t[0].detach(), 2.)?);
+    let error = gradgradcheck(&[x], f, 1e-6).unwrap_err().to_string();
+    assert!(error.contains("input 0, element 0: gradient 0"), "{error}");
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dl_autograd::{
-    amax, amin, cat, chunk, composed, cumsum, max, min, mul, narrow, pow, powf, scale, scatter,
-    scatter_add, split, transpose, unbind,
+    add, amax, amin, cat, chunk, composed, cumsum, flatten_from, max, min, mul, narrow, pow, powf,
+    reshape, scale, scatter, scatter_add, split, transpose, unbind,
 };
 
 use crate::case::{Case, case};
@@ -11,7 +11,7 @@ use crate::case::{Case, case};
 fn sum_of(parts: &[Tensor]) -> Result<Tensor> {
     let mut sum = parts[0].clone();
     for (i, part) in parts.iter().enumerate().skip(1) {
-        sum = dl_autograd::add(&sum, &scale(part, i as f64 + 1.)?)?;
+        sum = add(&sum, &scale(part, i as f64 + 1.)?)?;
     }
     Ok(sum)
 }
@@ -20,6 +20,11 @@ fn sum_of(parts: &[Tensor]) -> Result<Tensor> {
 fn whole_exponents(shape: (usize, usize)) -> Result<Tensor> {
     let values = (0..shape.0 * shape.1).map(|i| (i % 5) as f64 - 1.);
     Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu)
+}
+
+/// `x² + 1/2`.
+fn positive(x: &Tensor) -> Result<Tensor> {
+    add(&mul(x, x)?, &x.detach().zeros_like()?.affine(1., 0.5)?)
 }
 
 pub fn cases() -> Vec<Case> {
@@ -48,15 +53,15 @@ pub fn cases() -> Vec<Case> {
             pow(&t[0], &whole_exponents((3, 5))?.to_dtype(t[0].dtype())?)
         }),
         case("pow of a positive base", &[&[3, 5], &[3, 5]], |t| {
-            pow(&(mul(&t[0], &t[0])? + 0.5)?, &t[1])
+            pow(&positive(&t[0])?, &t[1])
         }),
         case("pow with a row of exponents", &[&[3, 5], &[5]], |t| {
-            pow(&(mul(&t[0], &t[0])? + 0.5)?, &t[1])
+            pow(&positive(&t[0])?, &t[1])
         }),
         case("powf 3", &[&[3, 5]], |t| powf(&t[0], 3.)),
         case("powf 2", &[&[3, 5]], |t| powf(&t[0], 2.)),
         case("powf of a root", &[&[3, 5]], |t| {
-            powf(&(mul(&t[0], &t[0])? + 0.5)?, -0.5)
+            powf(&positive(&t[0])?, -0.5)
         }),
     ]);
     cases
@@ -83,6 +88,19 @@ fn slices() -> Vec<Case> {
             cat(&[&scale(&parts[1], 3.)?, &parts[0]], 0)
         }),
         case("unbind", &[&[3, 4, 2]], |t| sum_of(&unbind(&t[0], 1)?)),
+        case("transpose", &[&[3, 4, 2]], |t| transpose(&t[0], 0, 2)),
+        case("reshape of a transposed input", &[&[3, 4]], |t| {
+            reshape(&transpose(&t[0], 0, 1)?, (2, ()))
+        }),
+        case("flatten_from the second", &[&[3, 4, 2]], |t| {
+            flatten_from(&t[0], 1)
+        }),
+        case("mul", &[&[3, 5], &[3, 5]], |t| mul(&t[0], &t[1])),
+        case("mul of a tensor with itself", &[&[3, 5]], |t| {
+            mul(&t[0], &t[0])
+        }),
+        case("scale", &[&[3, 5]], |t| scale(&t[0], -1.5)),
+        case("scale by 0", &[&[3, 5]], |t| scale(&t[0], 0.)),
         case("cat", &[&[2, 3], &[2, 1], &[2, 2]], |t| {
             cat(&[&t[0], &t[1], &t[2], &t[1]], 1)
         }),

@@ -67,6 +67,24 @@ fn nll(names: [&'static str; 3], weighted: bool) -> Vec<Case> {
     names.into_iter().zip(REDUCTIONS).map(make).collect()
 }
 
+/// With one of the two weights alone.
+fn binary_with(name: &'static str, of_losses: bool) -> Case {
+    case(name, &[&[4, 5], &[4, 5]], move |t| {
+        let weight = Some(weights(&t[0])?);
+        let options = match of_losses {
+            true => BinaryCrossEntropyOptions {
+                weight,
+                pos_weight: None,
+            },
+            false => BinaryCrossEntropyOptions {
+                weight: None,
+                pos_weight: weight,
+            },
+        };
+        binary_cross_entropy_with_logits(&t[0], &sigmoid(&t[1])?, &options, Reduction::Mean)
+    })
+}
+
 fn binary(names: [&'static str; 3], weighted: bool) -> Vec<Case> {
     let make = |(name, reduction)| {
         case(name, &[&[3, 4, 5], &[3, 4, 5]], move |t| {
@@ -108,6 +126,8 @@ fn ones(t: &[Tensor], loss: PointwiseLoss) -> Result<Tensor> {
 pub fn cases() -> Vec<Case> {
     use PointwiseLoss as L;
     let mut cases = vec![
+        binary_with("binary_cross_entropy with weights of losses", true),
+        binary_with("binary_cross_entropy with weights of positives", false),
         case("cross_entropy of one sample", &[&[5]], |t| {
             let class = Tensor::new(3u8, &Device::Cpu)?;
             cross_entropy(&t[0], &class, &Default::default(), Reduction::Mean)
@@ -199,6 +219,34 @@ pub fn cases() -> Vec<Case> {
             Reduction::Mean,
             sigmoid,
         ),
+        pairs(
+            "gaussian_nll without the constant",
+            L::GaussianNll {
+                full: false,
+                eps: 1e-6,
+            },
+            Reduction::None,
+            sigmoid,
+        ),
+        pairs(
+            "poisson_nll without Stirling's term",
+            L::PoissonNll {
+                log_input: true,
+                full: false,
+                eps: 1e-8,
+            },
+            Reduction::Sum,
+            |t| scale(&sigmoid(t)?, 3.),
+        ),
+        case("poisson_nll of rates, full", &[&[7, 11], &[7, 11]], |t| {
+            let loss = L::PoissonNll {
+                log_input: false,
+                full: true,
+                eps: 0.1,
+            };
+            let (x, t) = (sigmoid(&t[0])?, scale(&sigmoid(&t[1])?, 3.)?);
+            pointwise_loss(&x, &t, loss, Reduction::Mean)
+        }),
         case("hinge_embedding", &[&[7, 11]], |t| {
             ones(t, L::HingeEmbedding { margin: 0.8 })
         }),
@@ -511,25 +559,4 @@ fn operands_that_do_not_fit_are_errors_that_say_so() {
     let other = t(&[3, 2], DType::F32);
     let mse = pointwise_loss(&z, &other, PointwiseLoss::Squared, Reduction::Mean);
     assert!(message(mse).contains("[3, 2]"));
-}
-
-/// PyTorch's choices: 0 at the tip of an absolute value and where a clamp begins.
-#[test]
-fn at_a_kink_the_derivative_is_pytorchs() {
-    use PointwiseLoss as L;
-    let slope = |loss, x: f64, t: f64| {
-        let x = Var::new(&[x], &Device::Cpu).unwrap();
-        let t = Tensor::new(&[t], &Device::Cpu).unwrap();
-        both(|| {
-            let y = pointwise_loss(&x, &t, loss, Reduction::Sum).unwrap();
-            let grads = y.backward().unwrap();
-            grads.get(&x).unwrap().to_vec1::<f64>().unwrap()[0]
-        })
-    };
-    assert_eq!(slope(L::Absolute, 2., 2.), [0.; 2]);
-    assert_eq!(slope(L::SmoothL1 { beta: 0. }, 2., 2.), [0.; 2]);
-    assert_eq!(slope(L::SmoothL1 { beta: 1. }, 1., 2.), [-1.; 2]);
-    assert_eq!(slope(L::Huber { delta: 2. }, 4., 2.), [2.; 2]);
-    assert_eq!(slope(L::HingeEmbedding { margin: 2. }, 2., -1.), [0.; 2]);
-    assert_eq!(slope(L::MarginRanking { margin: 0. }, 0., 1.), [0.; 2]);
 }

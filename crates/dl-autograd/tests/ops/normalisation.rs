@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use dl_autograd::{
-    add, add_layer_norm, composed, group_norm, instance_norm, layer_norm, power_iteration,
-    rms_norm, spectral_norm, transpose, weight_norm,
+    add, add_layer_norm, add_rms_norm, composed, group_norm, instance_norm, layer_norm,
+    power_iteration, rms_norm, spectral_norm, transpose, weight_norm,
 };
 
 use crate::case::{Case, case};
@@ -57,6 +57,12 @@ fn rows() -> Vec<Case> {
                 add_layer_norm(&x, &r, Some(&t[2]), Some(&t[3]), 1e-5)
             },
         ),
+        case("add_rms_norm", &[&[2, 3, 37], &[2, 3, 37], &[37]], |t| {
+            add_rms_norm(&t[0], &t[1], Some(&t[2]), 1e-5)
+        }),
+        case("add_rms_norm without weight", &[&[3, 7], &[3, 7]], |t| {
+            add_rms_norm(&t[0], &t[1], None, 1e-5)
+        }),
     ]
 }
 
@@ -314,7 +320,7 @@ fn what_does_not_fit_is_named() {
         (rms_norm(&t(&[2, 3]), Some(&t(&[])), 0.), "0 dimensions"),
         (
             add_layer_norm(&t(&[2, 3]), &t(&[3]), None, None, 0.),
-            "residual [3]",
+            "residual of that shape, got [3]",
         ),
         (weight_norm(&t(&[2, 3]), &t(&[2]), Some(0)), "[2, 1]"),
         (

@@ -115,6 +115,24 @@ pub fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "gru of ragged sequences",
+            &[&[3, 4, 2], &[9, 2], &[9, 3]],
+            |t| {
+                let (x, weights) = (&t[0], weights(&t[1..]));
+                let (y, h) = gru(x, None, &weights, Some(&RAGGED), Direction::Forward)?;
+                joined(&[y, h])
+            },
+        ),
+        case(
+            "gru in reverse of a transposed input",
+            &[&[3, 2, 4], &[9, 4], &[9, 3], &[9], &[9]],
+            move |t| {
+                let x = transpose(&t[0], 0, 1)?;
+                let (y, h) = gru(&x, None, &weights(&t[1..]), None, reverse)?;
+                joined(&[y, h])
+            },
+        ),
+        case(
             "gru of ragged sequences in reverse",
             &[&[3, 4, 2], &[3, 3], &[9, 2], &[9, 3], &[9], &[9]],
             move |t| {

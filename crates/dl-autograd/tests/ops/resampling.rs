@@ -77,7 +77,32 @@ pub fn cases() -> Vec<Case> {
             [1.7, 0.6],
             CORNERS,
         ),
+        by(
+            "interpolate nearest-exact by factors",
+            [0.6, 2.3],
+            Interpolation::NearestExact,
+        ),
+        by("interpolate bicubic by factors", [1.7, 0.6], CUBIC),
+        by(
+            "interpolate bicubic by factors, corners",
+            [0.6, 1.7],
+            CUBIC_CORNERS,
+        ),
+        by(
+            "interpolate area by factors",
+            [1.7, 0.6],
+            Interpolation::Area,
+        ),
         signal("interpolate nearest of a signal", 8, Interpolation::Nearest),
+        signal(
+            "interpolate nearest-exact of a signal",
+            7,
+            Interpolation::NearestExact,
+        ),
+        signal("interpolate area of a signal", 3, Interpolation::Area),
+        case("interpolate_by of a signal", &[&[2, 3, 5]], |t| {
+            interpolate_by(&t[0], &[1.4], HALF)
+        }),
         signal("interpolate linear of a signal", 8, HALF),
         signal("interpolate linear of a signal, corners", 3, CORNERS),
         case("interpolate of a transposed input", &[&[2, 3, 5, 4]], |t| {

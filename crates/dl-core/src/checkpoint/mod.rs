@@ -17,6 +17,7 @@ mod checkpoints;
 mod error;
 mod manifest;
 mod non_finite;
+mod parts;
 mod snapshot;
 mod writer;
 

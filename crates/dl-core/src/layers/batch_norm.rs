@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use dl_autograd::{Activation, BatchStatistics};
+use dl_autograd::{Activation, BatchStatistics, Epilogue};
 
 use crate::summary;
 
@@ -36,7 +36,8 @@ impl Default for BatchNormConfig {
 /// ```
 ///
 /// A layer whose `weight` is frozen uses and keeps its running statistics in training too. PyTorch
-/// goes on updating them, which spoils a frozen backbone unless one remembers `eval()`.
+/// goes on updating them, which spoils a frozen backbone unless one remembers `eval()`. Its options
+/// `affine=False`, `track_running_stats=False` and `momentum=None` are left out.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -73,8 +74,24 @@ pub fn batch_norm(channels: usize, config: BatchNormConfig, vb: VarBuilder) -> R
 }
 
 impl BatchNorm {
-    fn normalise(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let (eps, activation) = (self.config.eps, self.config.activation);
+    /// The layer with `residual` added before the activation: the end of a residual block in one
+    /// pass over memory.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
+        self.run(x, Some(residual), train)
+    }
+
+    fn run(&self, x: &Tensor, residual: Option<&Tensor>, train: bool) -> Result<Tensor> {
+        let end = Epilogue {
+            residual,
+            activation: self.config.activation,
+        };
+        let y = self.normalise(x, end, train)?;
+        summary::record(Some(&self.name), "BatchNorm", &y, || 0);
+        Ok(y)
+    }
+
+    fn normalise(&self, x: &Tensor, end: Epilogue, train: bool) -> Result<Tensor> {
+        let eps = self.config.eps;
         if !train || !self.weight.track_op() {
             return dl_autograd::batch_norm_with(
                 x,
@@ -83,10 +100,10 @@ impl BatchNorm {
                 &self.running_mean,
                 &self.running_var,
                 eps,
-                activation,
+                end,
             );
         }
-        let (y, batch) = dl_autograd::batch_norm(x, &self.weight, &self.bias, eps, activation)?;
+        let (y, batch) = dl_autograd::batch_norm(x, &self.weight, &self.bias, eps, end)?;
         if !dl_autograd::is_recomputing() {
             self.update(&batch)?;
         }
@@ -109,9 +126,7 @@ impl BatchNorm {
 
 impl ModuleT for BatchNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let y = self.normalise(x, train)?;
-        summary::record(Some(&self.name), "BatchNorm", &y, || 0);
-        Ok(y)
+        self.run(x, None, train)
     }
 }
 
@@ -134,6 +149,26 @@ mod tests {
         assert!((y.to_vec2::<f32>().unwrap()[0][0] - 3.).abs() < 1e-4);
         let mean = params.get("running_mean").unwrap();
         assert_eq!(mean.to_vec1::<f32>().unwrap(), [0.]);
+    }
+
+    #[test]
+    fn a_residual_is_added_behind_the_norm_and_before_the_activation() {
+        let params = Params::new(0, &Device::Cpu);
+        let relu = BatchNormConfig {
+            activation: Activation::Relu,
+            ..Default::default()
+        };
+        let fused = batch_norm(2, relu, params.vb()).unwrap();
+        let plain = batch_norm(2, BatchNormConfig::default(), params.vb()).unwrap();
+        let x = Tensor::new(&[[3f32, -1.], [5., 4.], [2., 2.]], &Device::Cpu).unwrap();
+        let r = Tensor::new(&[[1f32, 0.], [-4., 1.], [0., -1.]], &Device::Cpu).unwrap();
+        for train in [false, true] {
+            let sum = (plain.forward_t(&x, train).unwrap() + &r).unwrap();
+            let apart = sum.relu().unwrap().to_vec2::<f32>().unwrap();
+            let together = fused.forward_add(&x, &r, train).unwrap();
+            // In training the plain layer has moved the statistics once before: they are not used.
+            assert_eq!(together.to_vec2::<f32>().unwrap(), apart);
+        }
     }
 
     #[test]

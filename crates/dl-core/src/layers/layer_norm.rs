@@ -123,7 +123,7 @@ pub(super) fn over(
     }
 }
 
-fn one_row(x: &Tensor, shape: &Shape, weighted: bool) -> Result<Tensor> {
+pub(super) fn one_row(x: &Tensor, shape: &Shape, weighted: bool) -> Result<Tensor> {
     if shape.rank() == 0 || !x.dims().ends_with(shape.dims()) {
         bail!(
             "a norm over {shape:?} takes x that ends in it, got {:?}",

@@ -1,11 +1,14 @@
 //! Layers on the differentiable ops of `dl-autograd`, with PyTorch's parameter names and initialisation.
 
+mod adaptive_pool;
 mod alpha_dropout;
 mod attention_mask;
 mod batch_norm;
 mod channel_dropout;
+mod checkpointed;
 mod conv1d;
 mod conv2d;
+mod conv3d;
 mod conv_transpose1d;
 mod conv_transpose2d;
 mod drop_path;
@@ -39,14 +42,19 @@ mod transformer_decoder;
 mod transformer_encoder;
 mod weight_norm;
 
+pub use adaptive_pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, GlobalAvgPool,
+};
 pub use alpha_dropout::AlphaDropout;
 pub use attention_mask::AttentionMask;
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use channel_dropout::{ChannelDropout, Dropout1d, Dropout2d, Dropout3d};
+pub use checkpointed::{Checkpointed, checkpointed};
 pub use conv_transpose1d::{ConvTranspose1d, ConvTranspose1dOptions, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOptions, conv_transpose2d};
 pub use conv1d::{Conv1d, Conv1dOptions, Padding1d, conv1d};
 pub use conv2d::{Conv2d, Conv2dOptions, Padding, conv2d};
+pub use conv3d::{Conv3d, Conv3dOptions, conv3d};
 pub use drop_path::DropPath;
 pub use dropout::Dropout;
 pub use embedding::{Embedding, embedding};
@@ -63,7 +71,7 @@ pub use module_list::{ModuleList, module_list};
 pub use multihead_attention::{MultiheadAttention, MultiheadAttentionConfig, multihead_attention};
 pub use padding_mode::PaddingMode;
 pub use patch_embed::{PatchEmbed, PatchEmbedConfig, patch_embed};
-pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use positions::{LearnedPositions, RotaryEmbedding, SinusoidalPositions, learned_positions};
 pub use prelu::{PRelu, prelu};
 pub use recurrent::RecurrentConfig;

@@ -1,4 +1,4 @@
-//! Pooling layers.
+//! Pooling layers of given windows.
 
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
@@ -70,38 +70,6 @@ pub struct AvgPool1d {
     config: AvgPool1dConfig,
 }
 
-/// [`dl_autograd::adaptive_avg_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, rows, columns)`.
-///
-/// ```
-/// use candle_core::{Device, Tensor};
-/// use candle_nn::Module;
-/// use dl_core::layers::AdaptiveAvgPool2d;
-/// let x = Tensor::new(&[[[[1f32, 2., 6.]]]], &Device::Cpu)?;
-/// let y = AdaptiveAvgPool2d::new((1, 2)).forward(&x)?;
-/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5, 4.]);
-/// # Ok::<(), candle_core::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdaptiveAvgPool2d {
-    size: (usize, usize),
-}
-
-/// [`dl_autograd::adaptive_max_pool2d`] as a layer: `(n, c, h, w)` → `(n, c, rows, columns)`.
-///
-/// ```
-/// use candle_core::{Device, Tensor};
-/// use candle_nn::Module;
-/// use dl_core::layers::AdaptiveMaxPool2d;
-/// let x = Tensor::new(&[[[[1f32, 2., 6.]]]], &Device::Cpu)?;
-/// let y = AdaptiveMaxPool2d::new((1, 2)).forward(&x)?;
-/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2., 6.]);
-/// # Ok::<(), candle_core::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdaptiveMaxPool2d {
-    size: (usize, usize),
-}
-
 impl MaxPool2d {
     /// Windows that do not fit are an error of forward.
     pub fn new(config: MaxPool2dConfig) -> Self {
@@ -158,36 +126,6 @@ impl Module for AvgPool1d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = dl_autograd::avg_pool1d(x, &self.config)?;
         summary::record(None, "AvgPool1d", &y, || 0);
-        Ok(y)
-    }
-}
-
-impl AdaptiveAvgPool2d {
-    /// To (rows, columns), each `≥ 1`.
-    pub fn new(size: (usize, usize)) -> Self {
-        Self { size }
-    }
-}
-
-impl Module for AdaptiveAvgPool2d {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = dl_autograd::adaptive_avg_pool2d(x, self.size)?;
-        summary::record(None, "AdaptiveAvgPool2d", &y, || 0);
-        Ok(y)
-    }
-}
-
-impl AdaptiveMaxPool2d {
-    /// To (rows, columns), each `≥ 1`.
-    pub fn new(size: (usize, usize)) -> Self {
-        Self { size }
-    }
-}
-
-impl Module for AdaptiveMaxPool2d {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = dl_autograd::adaptive_max_pool2d(x, self.size)?;
-        summary::record(None, "AdaptiveMaxPool2d", &y, || 0);
         Ok(y)
     }
 }

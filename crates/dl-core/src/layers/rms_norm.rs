@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Shape, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
-use super::layer_norm::over;
+use super::layer_norm::{one_row, over};
 use crate::summary;
 
 /// PyTorch's defaults. An `eps` alone converts into it.
@@ -80,14 +80,33 @@ fn epsilon(dtype: DType) -> f64 {
     }
 }
 
+impl RmsNorm {
+    /// The normalised sum of `x` and `residual`, which is never stored.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let residual = one_row(residual, &self.shape, self.weight.is_some())?;
+        let y = over(x, &self.shape, self.weight.is_some(), |x| {
+            dl_autograd::add_rms_norm(x, &residual, self.weight.as_ref(), self.eps(x))
+        })?;
+        self.record(&y);
+        Ok(y)
+    }
+
+    fn eps(&self, x: &Tensor) -> f64 {
+        self.eps.unwrap_or_else(|| epsilon(x.dtype()))
+    }
+
+    fn record(&self, y: &Tensor) {
+        let name = self.weight.as_ref().map(|_| self.name.as_str());
+        summary::record(name, "RmsNorm", y, || 0);
+    }
+}
+
 impl Module for RmsNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
         let y = over(x, &self.shape, self.weight.is_some(), |x| {
-            dl_autograd::rms_norm(x, self.weight.as_ref(), eps)
+            dl_autograd::rms_norm(x, self.weight.as_ref(), self.eps(x))
         })?;
-        let name = self.weight.as_ref().map(|_| self.name.as_str());
-        summary::record(name, "RmsNorm", &y, || 0);
+        self.record(&y);
         Ok(y)
     }
 }

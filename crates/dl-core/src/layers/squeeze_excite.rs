@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Module, VarBuilder};
-use dl_autograd::{add, global_avg_pool, relu, relu6, reshape, scale, scale_channels};
+use dl_autograd::{global_avg_pool, relu, reshape, scale_channels};
 
 use super::conv2d::{Conv2d, Conv2dOptions, conv2d};
 
@@ -102,10 +102,7 @@ impl SqueezeGate {
     fn open(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Sigmoid => dl_autograd::sigmoid(x),
-            Self::HardSigmoid => {
-                let three = x.detach().zeros_like()?.affine(1., 3.)?;
-                scale(&relu6(&add(x, &three)?)?, 1. / 6.)
-            }
+            Self::HardSigmoid => dl_autograd::hard_sigmoid(x),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | regression with a distribution | [`gaussian_nll_loss`], [`poisson_nll_loss`] |
 //! | pairs, triplets and ranks | [`cosine_embedding_loss`], [`hinge_embedding_loss`], [`margin_ranking_loss`], [`triplet_margin_loss`] |
 //! | overlap of masks | [`dice_loss`] |
+//! | several of them with weights | [`MultiTaskLoss`] |
 
 mod cosine_embedding;
 mod cross_entropy;
@@ -21,6 +22,7 @@ mod kl_div;
 mod l1;
 mod margin_ranking;
 mod mse;
+mod multi_task;
 mod poisson_nll;
 mod same_shape;
 mod smooth_l1;
@@ -37,6 +39,7 @@ pub use kl_div::{KlDivOptions, kl_div};
 pub use l1::l1_loss;
 pub use margin_ranking::{MarginRankingOptions, margin_ranking_loss};
 pub use mse::mse_loss;
+pub use multi_task::{MultiTaskLoss, MultiTaskLosses};
 pub use poisson_nll::{PoissonNllOptions, poisson_nll_loss};
 pub use smooth_l1::{SmoothL1Options, smooth_l1_loss};
 pub use triplet_margin::{TripletMarginOptions, triplet_margin_loss};

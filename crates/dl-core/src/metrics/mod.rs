@@ -23,3 +23,5 @@ pub use accuracy::Accuracy;
 pub use confusion_matrix::ConfusionMatrix;
 pub use mean::Mean;
 pub use top_k_accuracy::TopKAccuracy;
+
+pub(crate) use scores::{Scores, argmax};

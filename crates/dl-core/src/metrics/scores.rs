@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use candle_core::{DType, Result, Tensor, bail};
 
 /// One row of scores for each true class.
-pub(super) struct Scores {
+pub(crate) struct Scores {
     classes: usize,
     scores: Vec<f32>,
     labels: Vec<usize>,
@@ -72,7 +72,7 @@ pub(super) fn rank(scores: &[f32], label: usize) -> usize {
 }
 
 /// The class of rank 0.
-pub(super) fn argmax(scores: &[f32]) -> usize {
+pub(crate) fn argmax(scores: &[f32]) -> usize {
     let mut best = 0;
     for (class, &score) in scores.iter().enumerate() {
         if compare(score, scores[best]) == Ordering::Greater {

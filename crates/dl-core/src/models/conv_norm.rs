@@ -52,8 +52,24 @@ impl ConvNorm {
     }
 }
 
+impl ConvNorm {
+    /// With `residual` added, if there is one, before the norm's activation.
+    pub(super) fn forward_add(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Tensor> {
+        let y = self.conv.forward(x)?;
+        match residual {
+            Some(residual) => self.norm.forward_add(&y, residual, train),
+            None => self.norm.forward_t(&y, train),
+        }
+    }
+}
+
 impl ModuleT for ConvNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.norm.forward_t(&self.conv.forward(x)?, train)
+        self.forward_add(x, None, train)
     }
 }

@@ -197,11 +197,8 @@ impl ModuleT for Block {
             None => x.clone(),
         };
         let y = self.depthwise.forward_t(&wide, train)?;
-        let y = self.project.forward_t(&y, train)?;
-        match self.residual {
-            true => dl_autograd::add(&y, x),
-            false => Ok(y),
-        }
+        let residual = self.residual.then_some(x);
+        self.project.forward_add(&y, residual, train)
     }
 }
 

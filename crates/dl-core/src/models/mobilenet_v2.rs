@@ -108,14 +108,12 @@ impl Block {
 
 impl ModuleT for Block {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut y = x.clone();
-        for convolution in &self.convolutions {
-            y = convolution.forward_t(&y, train)?;
+        let (mut y, count) = (x.clone(), self.convolutions.len());
+        for (i, convolution) in self.convolutions.iter().enumerate() {
+            let residual = (self.residual && i + 1 == count).then_some(x);
+            y = convolution.forward_add(&y, residual, train)?;
         }
-        match self.residual {
-            true => dl_autograd::add(&y, x),
-            false => Ok(y),
-        }
+        Ok(y)
     }
 }
 

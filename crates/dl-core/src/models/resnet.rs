@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
-use dl_autograd::{Activation, MaxPool2dConfig, global_avg_pool, max_pool2d, relu};
+use dl_autograd::{Activation, MaxPool2dConfig, global_avg_pool, max_pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::ImageClassifier;
@@ -111,7 +111,7 @@ impl ResNetConfig {
 
 #[derive(Clone, Debug)]
 struct Block {
-    /// The last without activation.
+    /// The input is added before the activation of the last.
     branch: Vec<ConvNorm>,
     downsample: Option<ConvNorm>,
 }
@@ -133,17 +133,12 @@ impl Block {
                 (width, c_out, 1, 1),
             ],
         };
-        let count = plan.len();
         let convolution = |(i, (c_in, c_out, kernel, stride)): (usize, _)| {
-            let activation = match i + 1 < count {
-                true => Activation::Relu,
-                false => Activation::Identity,
-            };
             let vbs = (
                 vb.pp(format!("conv{}", i + 1)),
                 vb.pp(format!("bn{}", i + 1)),
             );
-            ConvNorm::torch((c_in, c_out), (kernel, stride, 1), activation, vbs)
+            ConvNorm::torch((c_in, c_out), (kernel, stride, 1), Activation::Relu, vbs)
         };
         let shortcut = || {
             let vb = vb.pp("downsample");
@@ -167,11 +162,12 @@ impl ModuleT for Block {
             Some(downsample) => downsample.forward_t(x, train)?,
             None => x.clone(),
         };
-        let mut x = x.clone();
-        for convolution in &self.branch {
-            x = convolution.forward_t(&x, train)?;
+        let (mut x, count) = (x.clone(), self.branch.len());
+        for (i, convolution) in self.branch.iter().enumerate() {
+            let residual = (i + 1 == count).then_some(&shortcut);
+            x = convolution.forward_add(&x, residual, train)?;
         }
-        relu(&dl_autograd::add(&x, &shortcut)?)
+        Ok(x)
     }
 }
 

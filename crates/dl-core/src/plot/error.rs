@@ -24,6 +24,14 @@ pub enum PlotError {
         /// What is missing.
         what: &'static str,
     },
+    /// A picture has no pixels, or too many.
+    #[error("a picture of {width} × {height} pixels cannot be drawn; a side has 1 to 16384")]
+    Size {
+        /// Pixels from left to right.
+        width: f32,
+        /// Pixels from top to bottom.
+        height: f32,
+    },
     /// The drawing library refused.
     #[error("cannot draw: {message}")]
     Draw {

@@ -1,4 +1,4 @@
-//! Pictures of a run, as the text of SVG files.
+//! Pictures of a run, as the text of SVG files; with the feature `png` as PNG files too.
 //!
 //! ```
 //! use dl_core::plot::{Curves, Panel, Series};
@@ -14,6 +14,8 @@ mod curves;
 mod error;
 mod landscape;
 mod lr_range;
+#[cfg(feature = "png")]
+mod png;
 mod ticks;
 
 pub use confusion_matrix::confusion_matrix;
@@ -21,3 +23,5 @@ pub use curves::{Curves, Panel, Series};
 pub use error::PlotError;
 pub use landscape::landscape;
 pub use lr_range::lr_range;
+#[cfg(feature = "png")]
+pub use png::png;

@@ -47,12 +47,22 @@ pub trait BatchSource<B> {
         let _ = position;
         Ok(Vec::new())
     }
+
+    /// What the data set calls an item, such as its file. Default `#index`.
+    fn name(&self, index: usize) -> String {
+        format!("#{index}")
+    }
 }
 
 /// The rest of an epoch.
 pub trait BatchStream<B>: Iterator<Item = Result<B, DataError>> {
     /// The batch that comes next.
     fn next_position(&self) -> Position;
+
+    /// The items that were left out so far, by their indices in the data set. Default none.
+    fn skipped(&self) -> Vec<usize> {
+        Vec::new()
+    }
 }
 
 impl<D, C> BatchSource<C::Batch> for DataLoader<D, C>
@@ -73,6 +83,10 @@ where
 
     fn indices(&self, position: Position) -> Result<Vec<usize>, DataError> {
         DataLoader::indices(self, position)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.dataset().name(index)
     }
 }
 
@@ -96,6 +110,14 @@ where
 impl<B> BatchStream<B> for Batches<B> {
     fn next_position(&self) -> Position {
         self.position()
+    }
+
+    fn skipped(&self) -> Vec<usize> {
+        let index = |error: &DataError| match error {
+            DataError::Item { index, .. } => Some(*index),
+            _ => None,
+        };
+        self.skipped().iter().filter_map(index).collect()
     }
 }
 

@@ -158,7 +158,10 @@ fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError>
 ///
 /// For each epoch `on_epoch_begin`. For each step: `on_gradients` if a callback wants them, then
 /// `on_step_end`, then `on_evaluation` if one is due. At the end of an epoch: `on_evaluation`, then
-/// `on_epoch_end`. `on_checkpoint` comes when a checkpoint is whole on disk.
+/// `on_epoch_end`. `on_checkpoint` comes when a checkpoint is whole on disk. At the end comes
+/// `on_train_end` or, when the run is broken off, `on_error`.
+///
+/// A `&mut` of a callback is one too, so that it can be asked what it has heard when the run is over.
 ///
 /// ```
 /// use dl_core::train::{Callback, Epoch, Flow, TrainError};
@@ -222,6 +225,10 @@ pub trait Callback {
         Ok(())
     }
 
+    /// When the run is broken off: by an interruption, after its checkpoint, or by any other error.
+    /// The error is what the run ends with, so there is no answer.
+    fn on_error(&mut self, _: &TrainError) {}
+
     /// What it must remember over a resumption: a name, unique in the run, and the state. Default
     /// nothing.
     fn state(&self) -> Result<Option<(String, Part)>, TrainError> {
@@ -231,5 +238,55 @@ pub trait Callback {
     /// Goes on from what [`Callback::state`] gave.
     fn load_state(&mut self, _: &Part) -> Result<(), TrainError> {
         Ok(())
+    }
+}
+
+impl<C: Callback + ?Sized> Callback for &mut C {
+    fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
+        (**self).on_train_begin(plan)
+    }
+
+    fn on_epoch_begin(&mut self, epoch: usize) -> Result<Flow, TrainError> {
+        (**self).on_epoch_begin(epoch)
+    }
+
+    fn wants_gradients(&self, step: usize) -> bool {
+        (**self).wants_gradients(step)
+    }
+
+    fn on_gradients(&mut self, gradients: &Gradients) -> Result<(), TrainError> {
+        (**self).on_gradients(gradients)
+    }
+
+    fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
+        (**self).on_step_end(step)
+    }
+
+    fn on_evaluation(&mut self, found: &Evaluated) -> Result<Flow, TrainError> {
+        (**self).on_evaluation(found)
+    }
+
+    fn on_epoch_end(&mut self, epoch: &Epoch) -> Result<Flow, TrainError> {
+        (**self).on_epoch_end(epoch)
+    }
+
+    fn on_checkpoint(&mut self, path: &Path) -> Result<(), TrainError> {
+        (**self).on_checkpoint(path)
+    }
+
+    fn on_train_end(&mut self) -> Result<(), TrainError> {
+        (**self).on_train_end()
+    }
+
+    fn on_error(&mut self, error: &TrainError) {
+        (**self).on_error(error);
+    }
+
+    fn state(&self) -> Result<Option<(String, Part)>, TrainError> {
+        (**self).state()
+    }
+
+    fn load_state(&mut self, part: &Part) -> Result<(), TrainError> {
+        (**self).load_state(part)
     }
 }

@@ -1,12 +1,14 @@
 //! How long, how often, with which randomness.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use dl_optim::{LossScaler, NonFinite};
 
-use super::TrainError;
+use super::{MixedPrecision, TrainError};
 use crate::checkpoint::Keep;
 
 /// How often something happens.
@@ -61,8 +63,11 @@ pub struct TrainerConfig {
     pub non_finite: NonFinite,
     /// Multiplies the loss before the backward so that small f16 gradients stay above 0; a step whose
     /// gradients overflow is left out and the scale lowered. Its state is part of the checkpoint.
-    /// Default none.
+    /// Default none; with `mixed_precision` of `fp16` PyTorch's.
     pub loss_scaler: Option<LossScaler>,
+    /// The precision of the model's products, while weights, norms, softmax and losses are in f32.
+    /// Default `no`.
+    pub mixed_precision: MixedPrecision,
     /// When the evaluation runs. The last epoch always ends with one. Default every epoch.
     pub eval_every: Every,
     /// Evaluation batches that are tried before the first step, so that what is wrong there shows at
@@ -88,6 +93,7 @@ impl Default for TrainerConfig {
             gradient_accumulation_steps: 1,
             non_finite: NonFinite::Error,
             loss_scaler: None,
+            mixed_precision: MixedPrecision::No,
             eval_every: Every::Epochs(1),
             sanity_eval_batches: 1,
             limit_train_batches: None,
@@ -107,6 +113,12 @@ impl TrainerConfig {
             limit_eval_batches: Some(1),
             ..Self::default()
         }
+    }
+
+    /// The scale of the loss: f16 has one in any case.
+    pub(super) fn scaler(&self) -> Option<LossScaler> {
+        let fp16 = self.mixed_precision == MixedPrecision::Fp16;
+        self.loss_scaler.or(fp16.then(LossScaler::default))
     }
 
     /// Training batches of an epoch, out of so many.
@@ -140,7 +152,14 @@ impl TrainerConfig {
     }
 }
 
-/// What a run goes on from.
+/// What a run goes on from; on a command line `never`, `if_any`, `latest`, `best` or a path.
+///
+/// ```
+/// use dl_core::train::Resume;
+/// assert_eq!("best".parse::<Resume>(), Ok(Resume::Best));
+/// let path: Resume = "runs/1/step-00000007".parse().unwrap();
+/// assert_eq!(path, Resume::Path("runs/1/step-00000007".into()));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resume {
@@ -155,6 +174,20 @@ pub enum Resume {
     Best,
     /// The checkpoint in this folder.
     Path(PathBuf),
+}
+
+impl FromStr for Resume {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "never" => Self::Never,
+            "if_any" => Self::IfAny,
+            "latest" => Self::Latest,
+            "best" => Self::Best,
+            path => Self::Path(path.into()),
+        })
+    }
 }
 
 /// Where, when and which checkpoints.
@@ -194,7 +227,7 @@ impl CheckpointOptions {
     }
 }
 
-fn at_least_one(field: &'static str, value: usize) -> Result<(), TrainError> {
+pub(super) fn at_least_one(field: &'static str, value: usize) -> Result<(), TrainError> {
     match value {
         0 => Err(TrainError::Option {
             field,

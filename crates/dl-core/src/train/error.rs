@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::plot::PlotError;
 
 /// Why a training run or an evaluation could not go on.
 ///
@@ -50,6 +51,9 @@ pub enum TrainError {
     /// A checkpoint could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A picture of a report could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// A callback asked for an end at once, usually because of a signal.
     #[error("interrupted after step {step}{}", saved(checkpoint))]
     Interrupted {
@@ -69,7 +73,9 @@ pub enum TrainError {
         folder: PathBuf,
     },
     /// The parameters of the model are needed for its checkpoints.
-    #[error("a state needs the model's weights; name them with `Trainer::checkpoints`")]
+    #[error(
+        "a state needs the model's weights; name them with `Trainer::params` or `Trainer::checkpoints`"
+    )]
     NoParams,
     /// A callback froze or thawed parameters of a model that cannot be built again.
     #[error("the model is to be built again; say how with `Trainer::rebuild`")]
@@ -91,15 +97,27 @@ pub enum TrainError {
         /// How many there are.
         count: usize,
     },
-    /// Two callbacks of a run have states of the same name.
-    #[error("two callbacks have a state called `{name}`")]
+    /// Two callbacks, or a callback and the step, have states of the same name.
+    #[error("two parts of the run have a state called `{name}`")]
     DuplicateState {
+        /// The name.
+        name: String,
+    },
+    /// Two data sets of an evaluation have the same name.
+    #[error("two data sets are called `{name}`")]
+    DuplicateSet {
         /// The name.
         name: String,
     },
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {reason}")]
     Signal {
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The terminal cannot be drawn on.
+    #[error("cannot draw on the terminal: {reason}")]
+    Terminal {
         /// What the system said.
         reason: std::io::Error,
     },
@@ -141,6 +159,23 @@ pub enum TrainError {
         /// What the system said.
         reason: std::io::Error,
     },
+}
+
+impl TrainError {
+    /// What a program should end with: 130, as a shell reports Ctrl-C, for a run that was interrupted
+    /// and can go on; 1 for all others.
+    ///
+    /// ```
+    /// use dl_core::train::TrainError;
+    /// assert_eq!(TrainError::Interrupted { step: 7, checkpoint: None }.exit_code(), 130);
+    /// assert_eq!(TrainError::NoParams.exit_code(), 1);
+    /// ```
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted { .. } => 130,
+            _ => 1,
+        }
+    }
 }
 
 fn saved(checkpoint: &Option<PathBuf>) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::ModuleT;
 
 use super::trainer::Loss;
@@ -34,35 +34,84 @@ pub fn evaluate(
     loss: &Loss,
     device: &Device,
 ) -> Result<Evaluation, TrainError> {
-    let start = Instant::now();
-    let mut mean = Mean::new();
-    let mut confusion: Option<ConfusionMatrix> = None;
+    let mut counts = Counts::new();
     for batch in batches {
-        let (inputs, labels) = batch?;
-        let (inputs, labels) = (inputs.to_device(device)?, labels.to_device(device)?);
-        let logits = model.forward_t(&inputs, false)?.detach();
-        let (losses, samples) = (loss(&logits, &labels)?, labels.elem_count());
-        mean.update(mean_of(&losses)?, samples as f64);
-        confusion
-            .get_or_insert(ConfusionMatrix::new(logits.dim(1)?))
-            .update(&logits, &labels)?;
+        Answer::of(model, &batch?, loss, device)?.count(&mut counts)?;
     }
-    let Some(confusion) = confusion else {
-        return Err(TrainError::NoBatches {
-            split: "evaluation",
-        });
-    };
-    Ok(Evaluation {
-        loss: mean.compute(),
-        accuracy: confusion.accuracy(),
-        confusion,
-        samples: mean.weight() as usize,
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    counts.finish()
 }
 
-/// In f64, so that a mean of means over batches of any size is the mean over all samples.
-fn mean_of(losses: &Tensor) -> candle_core::Result<f64> {
-    let losses = losses.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?;
-    Ok(losses.iter().sum::<f64>() / losses.len() as f64)
+/// What a model says about a batch.
+pub(super) struct Answer {
+    pub(super) logits: Tensor,
+    pub(super) labels: Tensor,
+    pub(super) losses: Vec<f64>,
+}
+
+impl Answer {
+    pub(super) fn of(
+        model: &dyn ModuleT,
+        (inputs, labels): &Batch,
+        loss: &Loss,
+        device: &Device,
+    ) -> candle_core::Result<Self> {
+        let labels = labels.to_device(device)?;
+        let logits = model.forward_t(&inputs.to_device(device)?, false)?.detach();
+        // In f64, so that a mean over batches of any size is the mean over all samples.
+        let losses = loss(&logits, &labels)?
+            .flatten_all()?
+            .to_dtype(DType::F64)?;
+        Ok(Self {
+            losses: losses.to_vec1()?,
+            logits,
+            labels,
+        })
+    }
+
+    pub(super) fn count(&self, counts: &mut Counts) -> candle_core::Result<()> {
+        let loss = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
+        let classes = self.logits.dims().last().copied().unwrap_or(0);
+        let samples = self.labels.elem_count();
+        counts.loss.update(loss, samples as f64);
+        counts.samples += samples;
+        let confusion = &mut counts.confusion;
+        confusion
+            .get_or_insert_with(|| ConfusionMatrix::new(classes))
+            .update(&self.logits, &self.labels)
+    }
+}
+
+/// What the batches have added up so far.
+pub(super) struct Counts {
+    begun: Instant,
+    loss: Mean,
+    samples: usize,
+    confusion: Option<ConfusionMatrix>,
+}
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            loss: Mean::new(),
+            samples: 0,
+            confusion: None,
+        }
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.samples
+    }
+
+    pub(super) fn finish(self) -> Result<Evaluation, TrainError> {
+        let split = "evaluation";
+        let confusion = self.confusion.ok_or(TrainError::NoBatches { split })?;
+        Ok(Evaluation {
+            loss: self.loss.compute(),
+            accuracy: confusion.accuracy(),
+            confusion,
+            samples: self.samples,
+            seconds: self.begun.elapsed().as_secs_f64(),
+        })
+    }
 }

@@ -16,6 +16,9 @@ pub struct Progress {
     loss: Option<f64>,
 }
 
+/// A constant that a test parses.
+const LINE: &str = "{prefix} [{bar:30}] {pos}/{len} steps, {msg}, {eta} left";
+
 /// Weight of the newest loss in the one that is shown.
 const SMOOTHING: f64 = 0.1;
 
@@ -34,10 +37,8 @@ impl Progress {
 
 impl Callback for Progress {
     fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
-        let style = "{prefix} [{bar:30}] {pos}/{len} steps, {msg}, {eta} left";
-        // The template is a constant that a test parses.
-        let style =
-            ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(LINE);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         self.bar =
             ProgressBar::new(plan.total_steps as u64).with_style(style.progress_chars("=> "));
         self.bar.set_prefix(self.name.clone());
@@ -65,15 +66,7 @@ impl Callback for Progress {
     }
 
     fn on_epoch_end(&mut self, epoch: &Epoch) -> Result<Flow, TrainError> {
-        self.bar.suspend(|| {
-            tracing::info!(
-                run = %self.name,
-                epoch = epoch.epoch,
-                step = epoch.step,
-                "{}",
-                metrics(epoch)
-            );
-        });
+        self.bar.suspend(|| log_epoch(&self.name, epoch));
         Ok(Flow::Continue)
     }
 
@@ -81,6 +74,16 @@ impl Callback for Progress {
         self.bar.finish_and_clear();
         Ok(())
     }
+
+    fn on_error(&mut self, _: &TrainError) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// An epoch as a line of the log.
+pub(super) fn log_epoch(run: &str, epoch: &Epoch) {
+    let metrics = metrics(epoch);
+    tracing::info!(run = %run, epoch = epoch.epoch, step = epoch.step, "{metrics}");
 }
 
 /// `eval_loss=0.1234 train_loss=0.2345`.
@@ -88,4 +91,50 @@ fn metrics(epoch: &Epoch) -> String {
     let each = epoch.metrics().iter();
     let each = each.map(|(name, value)| format!("{name}={value:.4}"));
     each.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_line_has_loss_rate_and_speed_and_is_quiet_without_a_terminal() {
+        ProgressStyle::with_template(LINE).unwrap();
+        let mut progress = Progress::new("run");
+        let plan = Plan {
+            epochs: 2,
+            total_steps: 100,
+            trainable: 1,
+            resumed: Some(10),
+            cut_after: Some(10),
+        };
+        progress.on_train_begin(&plan).unwrap();
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        assert!(progress.bar.is_hidden() || terminal);
+        assert_eq!(progress.bar.position(), 10);
+        for (step, loss) in [(11, 2.), (12, 1.)] {
+            let step = Step {
+                epoch: 1,
+                step,
+                loss,
+                lr: 0.001,
+                samples: 32,
+                tokens: None,
+                grad_norm: None,
+                skipped: false,
+                seconds: 0.1,
+                data_seconds: 0.,
+            };
+            progress.on_step_end(&step).unwrap();
+        }
+        // 2 + 0.1 (1 − 2).
+        let shown = progress.bar.message();
+        let wanted = "epoch 1/2, loss 1.9000, rate 1.00e-3, ";
+        assert!(
+            shown.starts_with(wanted) && shown.ends_with(" samples/s"),
+            "{shown}"
+        );
+        assert_eq!(progress.bar.position(), 12);
+    }
 }

@@ -9,8 +9,8 @@ use signal_hook::flag;
 use super::{Callback, Flow, Step, TrainError};
 
 /// At the first Ctrl-C or SIGTERM the step is finished, a checkpoint written (if the run has them)
-/// and the run ends with [`TrainError::Interrupted`]; a second one ends the process at once, with
-/// the exit code 130.
+/// and the run ends with [`TrainError::Interrupted`], for which [`TrainError::exit_code`] is 130; a
+/// second one ends the process at once, with the same code.
 ///
 /// ```
 /// use dl_core::train::StopOnSignal;
@@ -18,7 +18,7 @@ use super::{Callback, Flow, Step, TrainError};
 /// # drop(stop);
 /// # Ok::<(), dl_core::train::TrainError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StopOnSignal {
     signalled: Arc<AtomicBool>,
 }
@@ -35,11 +35,16 @@ impl StopOnSignal {
         }
         Ok(Self { signalled })
     }
+
+    /// Whether a signal has come.
+    pub(super) fn signalled(&self) -> bool {
+        self.signalled.load(Ordering::Relaxed)
+    }
 }
 
 impl Callback for StopOnSignal {
     fn on_step_end(&mut self, _: &Step) -> Result<Flow, TrainError> {
-        Ok(match self.signalled.load(Ordering::Relaxed) {
+        Ok(match self.signalled() {
             true => Flow::Interrupt,
             false => Flow::Continue,
         })

@@ -6,21 +6,21 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use dl_autograd::{RngScope, Tape, backward, scale, sum};
-use dl_optim::{
-    Accumulator, Constant, Ema, LossScaler, NonFinite, Optimizer, OptimizerState, Schedule,
-};
+use dl_optim::{Accumulator, Constant, LossScaler, NonFinite, Optimizer, Schedule};
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, StepReport, TrainError, TrainStep, Window};
+use super::averages::Averages;
+use super::objective::{Means, Metrics, Objective, accuracy, classes};
+use super::{Batch, MixedPrecision, StepReport, TrainError, TrainStep, Window};
 use crate::Params;
-use crate::checkpoint::{CheckpointError, Part, Snapshot};
+use crate::checkpoint::{Part, Snapshot};
 use crate::data::{DataError, Position};
-use crate::losses::{Reduction, cross_entropy};
-use crate::metrics::{Accuracy, Mean};
 use crate::summary::{first_non_finite, is_finite};
 
-/// Counts what a model said about a batch: (output, target) → the mean over its samples.
-pub type Metric<'a> = dyn Fn(&Tensor, &Tensor) -> CandleResult<Mean> + 'a;
+/// The parts of its state.
+const MODEL: &str = "model";
+const OPTIMIZER: &str = "optimizer";
+const STEP: &str = "step";
 
 /// Builds the model on what parameters there are.
 type Builder<'a> = dyn Fn(VarBuilder<'static>) -> CandleResult<Box<dyn ModuleT + 'a>> + 'a;
@@ -42,12 +42,13 @@ pub struct Supervised<'a> {
     /// What callbacks multiplied the rate by.
     lr_scale: f64,
     pub(super) schedule: Box<dyn Schedule>,
-    pub(super) loss: Box<Loss<'a>>,
-    pub(super) eval_loss: Option<Box<Loss<'a>>>,
-    pub(super) metrics: Vec<(String, Box<Metric<'a>>)>,
+    pub(super) objective: Objective<'a>,
+    pub(super) eval_objective: Option<Objective<'a>>,
+    pub(super) metrics: Metrics<'a>,
     pub(super) seed: u64,
     pub(super) device: Device,
-    pub(super) ema: Option<Ema>,
+    pub(super) mixed_precision: MixedPrecision,
+    pub(super) averages: Option<Averages>,
     pub(super) non_finite: NonFinite,
     pub(super) loss_scaler: Option<LossScaler>,
     keep_gradients: bool,
@@ -61,8 +62,8 @@ pub(super) enum Model<'a> {
     Built(Box<dyn ModuleT + 'a>),
 }
 
-impl Model<'_> {
-    fn forward(&self, inputs: &Tensor, train: bool) -> CandleResult<Tensor> {
+impl ModuleT for Model<'_> {
+    fn forward_t(&self, inputs: &Tensor, train: bool) -> CandleResult<Tensor> {
         match self {
             Self::Given(model) => model.forward_t(inputs, train),
             Self::Built(model) => model.forward_t(inputs, train),
@@ -81,7 +82,7 @@ struct Sums {
     losses: usize,
     samples: usize,
     tokens: Option<usize>,
-    metrics: BTreeMap<String, Mean>,
+    metrics: Means,
     /// Whether a loss was not finite, for which the step is to be skipped.
     broken: bool,
 }
@@ -90,6 +91,7 @@ struct Sums {
 #[derive(Serialize, Deserialize)]
 struct Numbers {
     lr_scale: f64,
+    /// Of any kind of average; the name is from when there was one.
     ema_updates: Option<usize>,
     #[serde(default)]
     loss_scaler: Option<LossScaler>,
@@ -106,17 +108,30 @@ impl<'a> Supervised<'a> {
             accumulator: Accumulator::new(&optimizer),
             optimizer,
             schedule: Box::new(Constant),
-            loss: Box::new(|z, y| cross_entropy(z, y, &Default::default(), Reduction::None)),
-            eval_loss: None,
-            metrics: vec![("accuracy".to_string(), Box::new(accuracy))],
+            objective: classes(),
+            eval_objective: None,
+            metrics: accuracy(),
             seed,
             device: Device::Cpu,
-            ema: None,
+            mixed_precision: MixedPrecision::No,
+            averages: None,
             non_finite: NonFinite::Error,
             loss_scaler: None,
             keep_gradients: false,
             params: None,
         }
+    }
+
+    /// Overwrites the weights with their averages, and running statistics with those that belong to
+    /// them: what a model with [`Trainer::ema`](super::Trainer::ema) or
+    /// [`Trainer::swa`](super::Trainer::swa) is used with after its training. Returns whether there
+    /// were any.
+    pub fn write_averages(&self) -> Result<bool, TrainError> {
+        let averages = self.averages.as_ref().filter(|all| all.updates() > 0);
+        averages
+            .map(Averages::write)
+            .transpose()
+            .map(|done| done.is_some())
     }
 
     /// Goes forward and backward through one batch; `alone` if the step has no other.
@@ -132,8 +147,9 @@ impl<'a> Supervised<'a> {
         let inputs = batch.0.to_device(&self.device)?;
         let targets = batch.1.to_device(&self.device)?;
         let _tape = Tape::new();
-        let output = self.model.forward(&inputs, true)?;
-        let losses = (self.loss)(&output, &targets)?;
+        let _products = self.mixed_precision.scope()?;
+        let output = self.model.forward_t(&inputs, true)?;
+        let (losses, parts) = self.objective.of(&output, &targets)?;
         let (loss, weight) = (sum(&losses)?, losses.elem_count());
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         sums.broken = !self.may_go_on(value / weight as f64, at, &inputs)?;
@@ -142,11 +158,11 @@ impl<'a> Supervised<'a> {
             return Ok(());
         }
         self.add_gradients(&loss, weight, alone, sums)?;
-        let output = output.detach();
-        for (name, metric) in &self.metrics {
-            let mean = metric(&output, &targets)?;
-            sums.metrics.entry(name.clone()).or_default().merge(&mean);
+        for (name, part) in &parts {
+            sums.metrics.merge(name, part);
         }
+        sums.metrics
+            .add_metrics(&self.metrics, &output.detach(), &targets)?;
         Ok(())
     }
 
@@ -205,7 +221,8 @@ impl<'a> Supervised<'a> {
             return Ok(format!("the parameter `{name}` is not finite"));
         }
         let _streams = RngScope::new(self.seed, at.epoch << 32 | at.batch);
-        let layer = first_non_finite(|| self.model.forward(inputs, true))?;
+        let _products = self.mixed_precision.scope()?;
+        let layer = first_non_finite(|| self.model.forward_t(inputs, true))?;
         Ok(match layer {
             Some(layer) => format!("the first output that is not finite is that of {layer}"),
             None => "the model's outputs are finite, the loss of them is not".to_string(),
@@ -217,8 +234,8 @@ impl<'a> Supervised<'a> {
         let lr = self.base_lr * self.lr_scale * self.schedule.at(self.optimizer.steps());
         self.optimizer.set_lr(lr);
         let taken = !sums.broken && self.take(sums)?;
-        if let Some(ema) = self.ema.as_mut().filter(|_| taken) {
-            ema.update()?;
+        if let Some(averages) = self.averages.as_mut().filter(|_| taken) {
+            averages.after_step()?;
         }
         Ok(taken)
     }
@@ -263,22 +280,16 @@ impl<'a> Supervised<'a> {
         &self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
-        let loss_of = self.eval_loss.as_ref().unwrap_or(&self.loss);
-        let mut means = BTreeMap::<String, Mean>::new();
+        let objective = self.eval_objective.as_ref().unwrap_or(&self.objective);
+        let (mut means, _products) = (Means::default(), self.mixed_precision.scope()?);
         for batch in batches {
             let (inputs, targets) = batch?;
             let inputs = inputs.to_device(&self.device)?;
             let targets = targets.to_device(&self.device)?;
-            let output = self.model.forward(&inputs, false)?.detach();
-            let loss = mean_of(&loss_of(&output, &targets)?)?;
-            means.entry("loss".to_string()).or_default().merge(&loss);
-            for (name, metric) in &self.metrics {
-                let mean = metric(&output, &targets)?;
-                means.entry(name.clone()).or_default().merge(&mean);
-            }
+            let output = self.model.forward_t(&inputs, false)?.detach();
+            means.add_batch(objective, &self.metrics, &output, &targets)?;
         }
-        let value = |(name, mean): (String, Mean)| (name, mean.compute());
-        Ok(means.into_iter().map(value).collect())
+        Ok(means.compute())
     }
 
     fn params(&self) -> Result<&Params, TrainError> {
@@ -329,18 +340,34 @@ impl TrainStep<Batch> for Supervised<'_> {
             tokens: sums.tokens,
             lr: self.optimizer.lr(),
             grad_norm: self.optimizer.grad_norm().filter(|_| taken),
-            metrics: sums.metrics,
+            metrics: sums.metrics.into_inner(),
             skipped: !taken,
             gradients,
         })
+    }
+
+    fn end_epoch(
+        &mut self,
+        epoch: usize,
+        batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<(), TrainError> {
+        let Some(Averages::Swa(averaged)) = &mut self.averages else {
+            return Ok(());
+        };
+        let _products = self.mixed_precision.scope()?;
+        let inputs = batches.map(|batch| {
+            let (inputs, _) = batch.map_err(candle_core::Error::wrap)?;
+            inputs.to_device(&self.device)
+        });
+        averaged.after_epoch(epoch, &self.model, inputs)
     }
 
     fn evaluate(
         &mut self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
-        match &self.ema {
-            Some(ema) if ema.updates() > 0 => ema.with_averages(|| self.found(batches))?,
+        match &self.averages {
+            Some(averages) if averages.updates() > 0 => averages.with(|| self.found(batches))?,
             // Some rules train at another place than they are evaluated at.
             _ => self.optimizer.with_eval(|| self.found(batches))?,
         }
@@ -373,82 +400,35 @@ impl TrainStep<Batch> for Supervised<'_> {
     }
 
     fn state(&self) -> Result<BTreeMap<String, Part>, TrainError> {
-        let weights = self.params()?.all().into_iter();
-        let weights = weights.map(|(name, var)| (name, var.as_detached_tensor()));
-        let optimizer = self.optimizer.state()?;
-        let header = Part::values(&optimizer.header)?.values;
         let numbers = Numbers {
             lr_scale: self.lr_scale,
-            ema_updates: self.ema.as_ref().map(Ema::updates),
+            ema_updates: self.averages.as_ref().map(Averages::updates),
             loss_scaler: self.loss_scaler,
         };
         let mut parts = BTreeMap::from([
-            ("model".to_string(), Part::tensors(weights.collect())),
-            (
-                "optimizer".to_string(),
-                Part {
-                    tensors: optimizer.tensors,
-                    values: header,
-                },
-            ),
-            ("step".to_string(), Part::values(&numbers)?),
+            (MODEL.to_string(), Part::of_params(self.params()?)),
+            (OPTIMIZER.to_string(), Part::of_optimizer(&self.optimizer)?),
+            (STEP.to_string(), Part::values(&numbers)?),
         ]);
-        if let Some(ema) = &self.ema {
-            parts.insert("ema".to_string(), Part::tensors(ema.state()?));
+        if let Some(averages) = &self.averages {
+            let part = Part::tensors(averages.state()?);
+            parts.insert(averages.part().to_string(), part);
         }
         Ok(parts)
     }
 
     fn load_state(&mut self, state: &Snapshot) -> Result<(), TrainError> {
-        let numbers: Numbers = state.part("step")?.read("step")?;
-        let optimizer = state.part("optimizer")?;
-        self.optimizer.load_state(&OptimizerState {
-            header: optimizer.read("optimizer")?,
-            tensors: optimizer.tensors.clone(),
-        })?;
-        if let Some(ema) = &mut self.ema {
-            let updates = numbers.ema_updates.unwrap_or(0);
-            ema.load_state(&state.part("ema")?.tensors, updates)?;
+        let numbers: Numbers = state.part(STEP)?.read(STEP)?;
+        let optimizer = state.part(OPTIMIZER)?;
+        optimizer.load_optimizer(OPTIMIZER, &mut self.optimizer)?;
+        if let Some(averages) = &mut self.averages {
+            let part = state.part(averages.part())?;
+            averages.load(&part.tensors, numbers.ema_updates.unwrap_or(0))?;
         }
         self.lr_scale = numbers.lr_scale;
         if self.loss_scaler.is_some() {
             self.loss_scaler = numbers.loss_scaler.or(self.loss_scaler);
         }
-        load_weights(self.params()?, state.part("model")?)
+        state.part(MODEL)?.load_params(MODEL, self.params()?)
     }
-}
-
-/// Every tensor of the store from the part, which must have the same names.
-fn load_weights(params: &Params, part: &Part) -> Result<(), TrainError> {
-    let names = params.names();
-    let unfit = |reason| CheckpointError::Part {
-        part: "model".to_string(),
-        reason,
-    };
-    if let Some(extra) = part.tensors.keys().find(|name| !names.contains(name)) {
-        return Err(unfit(format!("the model has no `{extra}`")).into());
-    }
-    for name in names {
-        let tensor = part.tensors.get(&name);
-        let tensor = tensor.ok_or_else(|| unfit(format!("it has no `{name}`")))?;
-        params.set(&name, tensor)?;
-    }
-    Ok(())
-}
-
-/// Of targets that are shares of classes, the largest counts.
-fn accuracy(output: &Tensor, labels: &Tensor) -> CandleResult<Mean> {
-    let mut accuracy = Accuracy::new();
-    match labels.dtype().is_float() && labels.rank() == output.rank() {
-        true => accuracy.update(output, &labels.argmax(1)?)?,
-        false => accuracy.update(output, labels)?,
-    }
-    Ok(Mean::of(accuracy.correct() as f64, accuracy.total() as f64))
-}
-
-/// In f64, so that a mean of means over batches of any size is the mean over all samples.
-fn mean_of(losses: &Tensor) -> CandleResult<Mean> {
-    let losses = losses.flatten_all()?.to_dtype(DType::F64)?;
-    let losses = losses.to_vec1::<f64>()?;
-    Ok(Mean::of(losses.iter().sum(), losses.len() as f64))
 }

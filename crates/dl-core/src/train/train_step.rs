@@ -82,6 +82,18 @@ pub trait TrainStep<B> {
     /// accumulated over.
     fn step(&mut self, window: &mut Window<'_, B>) -> Result<StepReport, TrainError>;
 
+    /// After the last step of an epoch, from 1, and before its evaluation. `batches` gives the training
+    /// batches of the epoch again, from its first one; nothing is read before they are asked for.
+    /// Default nothing.
+    fn end_epoch(
+        &mut self,
+        epoch: usize,
+        batches: &mut dyn Iterator<Item = Result<B, DataError>>,
+    ) -> Result<(), TrainError> {
+        let _ = (epoch, batches);
+        Ok(())
+    }
+
     /// What the evaluation finds, by name: `loss`, `accuracy`. Default nothing.
     fn evaluate(
         &mut self,

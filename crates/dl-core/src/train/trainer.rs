@@ -6,17 +6,21 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
-use dl_optim::{Ema, Optimizer, Schedule};
+use dl_optim::{Ema, Optimizer, Schedule, Swa};
 
+use super::averages::{Averages, SwaWeights};
 use super::batch_source::{BatchSource, Feed};
+use super::objective::Objective;
 use super::state::State;
 use super::{
-    Callback, CheckpointOptions, Epoch, Evaluated, Flow, Gradients, Plan, Resume, Step, StepReport,
-    Supervised, TrainError, TrainStep, TrainerConfig,
+    BatchSizeFinder, Callback, CheckpointOptions, Epoch, Evaluated, Flow, FoundBatchSize,
+    Gradients, Plan, Resume, Step, StepReport, Supervised, SwaOptions, TrainError, TrainStep,
+    TrainerConfig,
 };
 use crate::Params;
 use crate::checkpoint::{CheckpointError, Checkpoints, Part, Snapshot, Values, Writer};
-use crate::data::Position;
+use crate::data::{DataError, Position};
+use crate::losses::MultiTaskLoss;
 use crate::metrics::Mean;
 
 /// Inputs and targets.
@@ -30,6 +34,9 @@ pub type History = Vec<Epoch>;
 
 /// The part of a checkpoint that is the loop's own.
 const LOOP: &str = "loop";
+
+/// The part that says how the run was configured.
+const CONFIG: &str = "config";
 
 /// Trains: steps over a loader, evaluations, callbacks, checkpoints, resumption.
 ///
@@ -66,7 +73,8 @@ impl<'a> Trainer<'a> {
         let optimizer = optimizer.non_finite(config.non_finite);
         let mut step = Supervised::new(model, optimizer, config.seed);
         step.non_finite = config.non_finite;
-        step.loss_scaler = config.loss_scaler;
+        step.loss_scaler = config.scaler();
+        step.mixed_precision = config.mixed_precision;
         Self::with_step(step, config)
     }
 
@@ -84,7 +92,13 @@ impl<'a> Trainer<'a> {
 
     /// The loss of each sample. Default cross-entropy of logits and classes.
     pub fn loss(mut self, loss: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + 'a) -> Self {
-        self.step.loss = Box::new(loss);
+        self.step.objective = Objective::One(Box::new(loss));
+        self
+    }
+
+    /// Several losses with weights, of which each is a metric `loss_NAME` as well.
+    pub fn multi_task_loss(mut self, loss: MultiTaskLoss<'a>) -> Self {
+        self.step.objective = Objective::Tasks(loss);
         self
     }
 
@@ -93,7 +107,7 @@ impl<'a> Trainer<'a> {
         mut self,
         loss: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + 'a,
     ) -> Self {
-        self.step.eval_loss = Some(Box::new(loss));
+        self.step.eval_objective = Some(Objective::One(Box::new(loss)));
         self
     }
 
@@ -115,7 +129,26 @@ impl<'a> Trainer<'a> {
 
     /// Keeps a running average of the weights, with which evaluations run.
     pub fn ema(mut self, ema: Ema) -> Self {
-        self.step.ema = Some(ema);
+        self.step.averages = Some(Averages::Ema(ema));
+        self
+    }
+
+    /// Averages the weights at the ends of epochs, in place of [`Trainer::ema`]; evaluations run with
+    /// the averages, once there are any, and with running statistics of batch norms that were computed
+    /// for them in a pass over the training batches of the epoch. `params` are the model's.
+    pub fn swa(mut self, swa: Swa, params: &Params, options: SwaOptions) -> Self {
+        self.step.averages = Some(Averages::Swa(SwaWeights {
+            swa,
+            params: params.clone(),
+            options,
+            statistics: BTreeMap::new(),
+        }));
+        self
+    }
+
+    /// The model's parameters, frozen ones and buffers included: what its state consists of.
+    pub fn params(mut self, params: &Params) -> Self {
+        self.step.params = Some(params.clone());
         self
     }
 
@@ -135,9 +168,8 @@ impl<'a> Trainer<'a> {
 
     /// Writes checkpoints and goes on from one. `params` are the model's, frozen ones and buffers
     /// included.
-    pub fn checkpoints(mut self, params: &Params, options: CheckpointOptions) -> Self {
-        self.step.params = Some(params.clone());
-        self.with_checkpoints(options)
+    pub fn checkpoints(self, params: &Params, options: CheckpointOptions) -> Self {
+        self.params(params).with_checkpoints(options)
     }
 }
 
@@ -162,6 +194,33 @@ impl<'a, S> Trainer<'a, S> {
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self
+    }
+
+    /// The largest batch whose steps fit into memory, the first ones of `loader`'s first epoch with the
+    /// size it is given. What the steps change is put back.
+    pub fn find_batch_size<B, L: BatchSource<B>>(
+        &mut self,
+        finder: &BatchSizeFinder,
+        loader: impl Fn(usize) -> L,
+    ) -> Result<FoundBatchSize, TrainError>
+    where
+        S: TrainStep<B>,
+    {
+        let parts = self.step.state()?;
+        let before = Snapshot {
+            parts,
+            ..Default::default()
+        };
+        let before = before.copied()?;
+        let found = finder.search(|size| {
+            let source = loader(size);
+            let stream = source.batches(Position::default())?;
+            let at = Position::default();
+            let mut window = stream.take(1).map(|batch| Ok((at, batch?)));
+            Ok(self.step.step(&mut window)?.samples)
+        });
+        self.step.load_state(&before)?;
+        found
     }
 
     /// The step, such as to read from it what it has learned.
@@ -217,9 +276,12 @@ impl<'a, S> Trainer<'a, S> {
             total_steps,
             state: State::default(),
         };
-        run.begin()?;
-        run.all_epochs()?;
-        run.end()
+        let ended = run.all();
+        if let Err(error) = &ended {
+            let callbacks = run.trainer.callbacks.iter_mut();
+            callbacks.for_each(|callback| callback.on_error(error));
+        }
+        ended
     }
 
     fn open_checkpoints(&self) -> Result<Option<Writer>, TrainError> {
@@ -248,6 +310,12 @@ struct Run<'t, 'a, S, B> {
 }
 
 impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
+    fn all(&mut self) -> Result<History, TrainError> {
+        self.begin()?;
+        self.all_epochs()?;
+        self.end()
+    }
+
     fn begin(&mut self) -> Result<(), TrainError> {
         self.state.position.epoch = self.trainer.config.first_epoch as u64;
         let resumed = self.resume()?;
@@ -435,6 +503,7 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             || self.state.position.epoch + 1 >= self.last_epoch()
             || self.limit_reached(self.state.step);
         let due = ends || self.trainer.config.eval_every.after_epoch(epochs);
+        self.end_training()?;
         let (mut flow, mut found) = (flow, None);
         if due {
             if self.state.evaluated_step != Some(self.state.step) {
@@ -458,11 +527,32 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<History, TrainError> {
+    /// Lets the step finish an epoch's training.
+    fn end_training(&mut self) -> Result<(), TrainError> {
+        let first = Position {
+            batch: 0,
+            ..self.in_data(self.state.position)
+        };
+        let begun = Instant::now();
+        let (train, limit) = (self.train, self.trainer.config.train_limit());
+        let read = |()| match train.batches(first) {
+            Ok(stream) => stream as Box<dyn Iterator<Item = Result<B, DataError>> + '_>,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        };
+        // Opened when it is asked for.
+        let batches = std::iter::once(()).flat_map(read);
+        let mut batches = batches.take(limit.unwrap_or(usize::MAX));
+        let epoch = self.state.position.epoch as usize + 1;
+        let ended = self.trainer.step.end_epoch(epoch, &mut batches);
+        self.state.totals.eval_seconds += begun.elapsed().as_secs_f64();
+        ended
+    }
+
+    fn end(&mut self) -> Result<History, TrainError> {
         self.finish_writing()?;
         let mut callbacks = self.trainer.callbacks.iter_mut();
         callbacks.try_for_each(|callback| callback.on_train_end())?;
-        Ok(self.state.history)
+        Ok(std::mem::take(&mut self.state.history))
     }
 
     fn evaluate(&mut self) -> Result<Flow, TrainError> {
@@ -507,11 +597,15 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
 
     fn snapshot(&self) -> Result<Snapshot, TrainError> {
         let mut parts = self.trainer.step.state()?;
-        parts.insert(LOOP.to_string(), Part::values(&self.state)?);
+        let mut own = vec![
+            (LOOP.to_string(), Part::values(&self.state)?),
+            // To look at: a run goes on with what it is told.
+            (CONFIG.to_string(), Part::values(&self.trainer.config)?),
+        ];
         for callback in &self.trainer.callbacks {
-            let Some((name, part)) = callback.state()? else {
-                continue;
-            };
+            own.extend(callback.state()?);
+        }
+        for (name, part) in own {
             if parts.insert(name.clone(), part).is_some() {
                 return Err(TrainError::DuplicateState { name });
             }

@@ -60,17 +60,22 @@ type Statistic = (Var, Tensor, Tensor);
 
 /// Those of layers whose weight trains.
 fn moving(params: &Params) -> Result<Vec<Statistic>> {
-    let mut found = Vec::new();
-    for (name, var) in params.all() {
-        let prefix = ["running_mean", "running_var"]
-            .iter()
-            .find_map(|last| name.strip_suffix(last));
-        if prefix.is_some_and(|prefix| params.is_trainable(&format!("{prefix}weight"))) {
-            let (own, sum) = (var.detach().copy()?, var.zeros_like()?);
-            found.push((var, own, sum));
-        }
-    }
-    Ok(found)
+    let own_and_sum = |(_, var): (String, Var)| {
+        let (own, sum) = (var.detach().copy()?, var.zeros_like()?);
+        Ok((var, own, sum))
+    };
+    statistics(params).into_iter().map(own_and_sum).collect()
+}
+
+/// The running statistics by name.
+pub(super) fn statistics(params: &Params) -> Vec<(String, Var)> {
+    let mut all = params.all();
+    all.retain(|(name, _)| {
+        let mut kinds = ["running_mean", "running_var"].iter();
+        let prefix = kinds.find_map(|last| name.strip_suffix(last));
+        prefix.is_some_and(|prefix| params.is_trainable(&format!("{prefix}weight")))
+    });
+    all
 }
 
 fn collect(

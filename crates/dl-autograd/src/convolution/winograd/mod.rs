@@ -380,6 +380,7 @@ fn interleave<T: Scalar>(to: &mut [MaybeUninit<T>], even: &[T], odd: &[T]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::convolution::conv2d::Conv2dConfig;
