@@ -1,6 +1,6 @@
 """Writes the fixtures of dl-optim: what torch's optimizers and schedulers, and transformers' schedules, do.
 
-    pip install torch safetensors transformers
+    pip install torch safetensors transformers pytorch_optimizer schedulefree prodigyopt dadaptation galore-torch bitsandbytes
     python tools/reference/optim.py [FAMILY...]        # all families and "schedules" and "driver" if none is named
 
 rules/FAMILY.safetensors: for every case of optim_cases/FAMILY.py and dtype, the parameters after some steps
@@ -52,8 +52,9 @@ def run(make, options, shapes, dtype):
         if step in KEPT:
             kept.append(torch.cat([param.detach().flatten() for param in params]))
     states = {}
+    slots = getattr(optimizer, "slots", lambda param: optimizer.state.get(param, {}))
     for param in params:
-        for name, state in optimizer.state.get(param, {}).items():
+        for name, state in slots(param).items():
             if name != "step" and state is not None:
                 states.setdefault(name, []).append(state.flatten())
     return torch.stack(kept), {name: torch.cat(parts) for name, parts in states.items()}
@@ -70,6 +71,7 @@ def write_rules(family):
             for slot, state in states.items():
                 tensors[f"{label}/{name}/{slot}"] = state
         about = {"label": label, "rule": rule, "options": ours, "slots": list(states)}
+        about["unchecked"] = module.cases.unchecked.get(label, [])
         cases.append({**about, "tolerances": module.cases.tolerances.get(label, {})})
     versions = {"torch": torch.__version__, **getattr(module, "versions", {})}
     about = {"versions": versions, "shapes": shapes, "kept": KEPT, "cases": cases}

@@ -6,7 +6,9 @@
 //! [`Sgd`], [`Adam`], [`AdamW`], [`Adamax`], [`NAdam`], [`RAdam`], [`SparseAdam`], [`RmsProp`],
 //! [`Rprop`], [`Adagrad`], [`Adadelta`], [`Adafactor`], [`Asgd`], [`Muon`], Keras's [`Momentum`];
 //! [`Lion`] and [`SignSgd`] with their papers'; without a schedule: [`SgdScheduleFree`],
-//! [`AdamWScheduleFree`]; [`Came`], [`Sophia`]; for large batches [`Lamb`], [`Lars`], [`NovoGrad`];
+//! [`AdamWScheduleFree`]; without a rate: [`Prodigy`], [`DAdaptAdam`], [`DAdaptSgd`]; with a matrix on
+//! each side of a parameter: [`Shampoo`], [`Soap`]; with less memory: [`Adam8bit`], [`AdamW8bit`],
+//! [`GaLore`], [`Came`]; [`Sophia`]; for large batches [`Lamb`], [`Lars`], [`NovoGrad`];
 //! Adam's kin [`AdaBelief`], [`Adan`], [`AdEmaMix`], [`Yogi`]; by dual averaging [`MadGrad`], [`Ftrl`].
 //! [`Cautious`] wraps those with a momentum.
 //! On the CPU an elementwise update is one pass over memory, in place, on all cores; elsewhere it is
@@ -41,6 +43,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `spectral` | on by default: [`Shampoo`], [`Soap`], [`GaLore`], with faer's decompositions |
 //! | `cuda` | candle's CUDA backend |
 //! | `metal` | candle's Metal backend |
 
@@ -49,6 +52,7 @@ mod candle_optimizer;
 mod centralize;
 mod clip;
 mod descent;
+mod dynamic_map;
 mod ema;
 mod error;
 mod group;
@@ -66,6 +70,10 @@ mod rule;
 mod rules;
 mod sam;
 mod schedule;
+#[cfg(feature = "spectral")]
+mod sides;
+#[cfg(feature = "spectral")]
+mod spectral;
 mod state;
 mod swa;
 mod sweep;
@@ -77,6 +85,7 @@ pub use accumulator::Accumulator;
 pub use centralize::centralize_gradients;
 pub use clip::{Clip, clip_grad_norm, clip_grad_value, clip_grads, global_norm};
 pub use descent::{Decay, Descent};
+pub use dynamic_map::BLOCK_LEN;
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use group::{Group, Settings};
@@ -96,7 +105,10 @@ pub use rules::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AdjustLr, Asgd, Lion, Momentum, Muon, NAdam,
     RAdam, RULES, RmsProp, Rprop, Sgd, SignSgd, SparseAdam, WeightDecay, rule_named,
 };
+pub use rules::{Adam8bit, AdamW8bit, DAdaptAdam, DAdaptSgd, Prodigy};
 pub use rules::{AdamWScheduleFree, Came, Cautious, SgdScheduleFree, Sophia};
+#[cfg(feature = "spectral")]
+pub use rules::{GaLore, Graft, PreConditionerType, ProjType, Shampoo, Soap};
 pub use sam::Sam;
 pub use schedule::{
     Anneal, Constant, ConstantThen, Cosine, CosineRestarts, Cyclic, CyclicMode, Exponential,

@@ -1,5 +1,6 @@
 //! Norms of gradients, the same for any number of threads.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
@@ -67,8 +68,8 @@ impl NormType {
         }
         let (storage, layout) = tensor.storage_and_layout();
         match &*storage {
-            Storage::Cpu(CpuStorage::F32(all)) => Ok(self.chunked(all, layout)),
-            Storage::Cpu(CpuStorage::F64(all)) => Ok(self.chunked(all, layout)),
+            Storage::Cpu(CpuStorage::F32(all)) => Ok(self.folded(all, layout)),
+            Storage::Cpu(CpuStorage::F64(all)) => Ok(self.folded(all, layout)),
             _ => {
                 drop(storage);
                 let wide = tensor.detach().to_dtype(DType::F32)?;
@@ -82,42 +83,11 @@ impl NormType {
         }
     }
 
-    fn chunked<F: Element>(self, all: &[F], layout: &Layout) -> f64 {
-        let source = Source::new(all, layout);
-        // The order in memory is as good as any, as long as it is always the same.
-        let dense = source.dense();
-        let chunk = |i: usize| {
-            let range = i * CHUNK..source.len().min((i + 1) * CHUNK);
-            match dense {
-                Some(all) => self.block(&all[range]),
-                None => self.gathered(&source, range),
-            }
-        };
-        let chunks = source.len().div_ceil(CHUNK);
-        let join = |a, b| self.join(a, b);
-        if split(source.len()).is_none() {
-            return (0..chunks).map(chunk).fold(0.0, join);
-        }
-        let parts: Vec<f64> = (0..chunks).into_par_iter().map(chunk).collect();
-        parts.into_iter().fold(0.0, join)
-    }
-
-    fn gathered<F: Element>(self, source: &Source<'_, F>, range: Range<usize>) -> f64 {
-        let mut buffer = [F::default(); BLOCK];
-        let (mut whole, mut start) = (0.0, range.start);
-        while start < range.end {
-            let block = source.block(start..range.end, &mut buffer);
-            whole = self.join(whole, self.block(block));
-            start += block.len();
-        }
-        whole
-    }
-
-    fn block<F: Element>(self, block: &[F]) -> f64 {
+    fn folded<F: Element>(self, all: &[F], layout: &Layout) -> f64 {
         match self {
-            Self::L1 => Arch::new().dispatch(Fold(block, Absolute)),
-            Self::L2 => Arch::new().dispatch(Fold(block, Square)),
-            Self::Infinity => Arch::new().dispatch(Fold(block, Largest)),
+            Self::L1 => folded::<Absolute, F>(all, layout),
+            Self::L2 => folded::<Square, F>(all, layout),
+            Self::Infinity => folded::<Largest, F>(all, layout),
         }
     }
 }
@@ -132,11 +102,66 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(zero.sum_all()?.to_scalar::<f32>()? == 0.0)
 }
 
+/// The sum of all elements in f64, in an order that does not depend on the threads.
+pub(crate) fn total(tensor: &Tensor) -> Result<f64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(all)) => Ok(folded::<Plain, _>(all, layout)),
+        Storage::Cpu(CpuStorage::F64(all)) => Ok(folded::<Plain, _>(all, layout)),
+        _ => {
+            drop(storage);
+            tensor.detach().sum_all()?.to_dtype(DType::F64)?.to_scalar()
+        }
+    }
+}
+
+fn folded<T: Term, F: Element>(all: &[F], layout: &Layout) -> f64 {
+    let source = Source::new(all, layout);
+    // The order in memory is as good as any, as long as it is always the same.
+    let dense = source.dense();
+    let chunk = |i: usize| {
+        let range = i * CHUNK..source.len().min((i + 1) * CHUNK);
+        match dense {
+            Some(all) => Arch::new().dispatch(Fold::<F, T>::of(&all[range])),
+            None => gathered::<T, F>(&source, range),
+        }
+    };
+    let chunks = source.len().div_ceil(CHUNK);
+    if split(source.len()).is_none() {
+        return (0..chunks).map(chunk).fold(0.0, T::join);
+    }
+    let parts: Vec<f64> = (0..chunks).into_par_iter().map(chunk).collect();
+    parts.into_iter().fold(0.0, T::join)
+}
+
+fn gathered<T: Term, F: Element>(source: &Source<'_, F>, range: Range<usize>) -> f64 {
+    let mut buffer = [F::default(); BLOCK];
+    let (mut whole, mut start) = (0.0, range.start);
+    while start < range.end {
+        let block = source.block(start..range.end, &mut buffer);
+        whole = T::join(whole, Arch::new().dispatch(Fold::<F, T>::of(block)));
+        start += block.len();
+    }
+    whole
+}
+
 /// What one element adds to a lane, and one lane to another. A trait and not a closure, so that it
 /// is inlined into the loop that is compiled for each instruction set.
 trait Term {
     fn add(lane: f64, x: f64) -> f64;
     fn join(a: f64, b: f64) -> f64;
+}
+
+struct Plain;
+impl Term for Plain {
+    #[inline(always)]
+    fn add(lane: f64, x: f64) -> f64 {
+        lane + x
+    }
+    #[inline(always)]
+    fn join(a: f64, b: f64) -> f64 {
+        a + b
+    }
 }
 
 struct Absolute;
@@ -177,7 +202,13 @@ impl Term for Largest {
 }
 
 /// One block, in lanes.
-struct Fold<'a, F, T>(&'a [F], T);
+struct Fold<'a, F, T>(&'a [F], PhantomData<T>);
+
+impl<'a, F, T> Fold<'a, F, T> {
+    fn of(block: &'a [F]) -> Self {
+        Self(block, PhantomData)
+    }
+}
 
 impl<F: Element, T: Term> WithSimd for Fold<'_, F, T> {
     type Output = f64;

@@ -310,6 +310,7 @@ impl Optimizer {
         }
         let how = How {
             lr: self.lr,
+            first_lr: self.rules[0].basics().lr,
             curvature,
             clip: self.clip,
             path: self.path,
@@ -588,6 +589,8 @@ impl Optimizer {
 #[derive(Clone, Copy)]
 struct How<'a> {
     lr: f64,
+    /// What the first rule started with.
+    first_lr: f64,
     curvature: Option<&'a GradStore>,
     clip: Option<Clip>,
     path: Path,
@@ -723,6 +726,7 @@ impl Parameter {
         work(Update {
             step: self.step,
             lr: how.lr * self.lr_scale,
+            lr_scale: self.lr_scale / rate_ratio(rule.basics().lr, how.first_lr),
             weight_decay: self.weight_decay.unwrap_or(rule.basics().weight_decay),
             slots: &mut self.slots,
             shared,

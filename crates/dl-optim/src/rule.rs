@@ -134,6 +134,14 @@ impl Slot {
         }
     }
 
+    /// A slot of 8-bit codes in the shape of the parameter.
+    pub fn codes(name: &'static str, shape: &[usize]) -> Self {
+        Self {
+            dtype: Some(DType::U8),
+            ..Self::like(name, shape)
+        }
+    }
+
     /// One number, kept on the CPU. Such slots come after all others.
     pub fn scalar(name: &'static str, init: f64) -> Self {
         Self {

@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var};
 
 use crate::descent::{Masked, Whole, caution, cautious};
+use crate::dynamic_map::DynamicMap;
 use crate::low_precision::Rounding;
 use crate::real::Composed;
 use crate::sweep::{self, Intake, Rows};
@@ -61,6 +62,8 @@ pub struct Update<'a> {
     pub step: usize,
     /// The learning rate, with the scale of the group.
     pub lr: f64,
+    /// What the rate of the rule is multiplied by in this group.
+    pub lr_scale: f64,
     /// The weight decay of the group, else of the rule.
     pub weight_decay: f64,
     /// The slots of the rule, in its order: f64 for an f64 parameter, f32 for any other.
@@ -178,12 +181,101 @@ impl Update<'_> {
         let Some(slots) = self.slots.first_chunk::<N>() else {
             candle_core::bail!("the gauge needs {N} slots, got {}", self.slots.len());
         };
+        self.square_sums_over(slots, gauge)
+    }
+
+    fn square_sums_over<const N: usize, G: Gauge<N>>(
+        &self,
+        slots: &[Tensor; N],
+        gauge: &G,
+    ) -> Result<[f64; 2]> {
         let theta = self.theta()?;
         if self.path == Path::Fused && theta.device().is_cpu() {
             let gradient = self.raw_gradient.detach().to_dtype(theta.dtype())?;
             return sweep::square_sums(&theta, &gradient, slots, self.intake, gauge);
         }
         sweep::composed_square_sums(theta, self.gradient()?, slots.clone(), gauge)
+    }
+
+    /// As [`Update::elementwise`], but the parameter stays as it is: what the formula gives in its place
+    /// is returned.
+    pub fn evaluate<const N: usize, K: Kernel<N>>(&mut self, kernel: &K) -> Result<Tensor>
+    where
+        Lanes<N>: Sweep<N>,
+    {
+        let scratch = Var::from_tensor(&self.theta()?)?;
+        let gradient = self.raw_gradient.detach().to_dtype(scratch.dtype())?;
+        let inner = Update {
+            slots: &mut *self.slots,
+            var: &scratch,
+            raw_gradient: &gradient,
+            rounding: Rounding::Nearest,
+            ..*self
+        };
+        inner.elementwise(kernel)?;
+        Ok(scratch.as_detached_tensor())
+    }
+
+    /// The same update with the first `N` slots alone.
+    pub fn leading<const N: usize>(self) -> Result<Self> {
+        let count = self.slots.len();
+        match self.slots.split_at_mut_checked(N) {
+            Some((slots, _)) => Ok(Self { slots, ..self }),
+            None => candle_core::bail!("the rule needs {N} slots, got {count}"),
+        }
+    }
+
+    /// As [`Update::elementwise`] with two slots, of which the first may be negative, that are kept in
+    /// 8 bits: two slots of codes, then two with a scale for each block of
+    /// [`BLOCK_LEN`](crate::BLOCK_LEN) elements (Dettmers et al., 2022).
+    pub fn blockwise<K: Kernel<2>>(self, kernel: &K) -> Result<()> {
+        let [_, _, _, _] = &*self.slots else {
+            candle_core::bail!("the kernel needs 4 slots, got {}", self.slots.len());
+        };
+        if self.path == Path::Fused && sweep::can_sweep(self.var) {
+            let (theta, slots) = (self.var, &*self.slots);
+            return sweep::sweep_blocks(theta, self.raw_gradient, slots, self.intake, kernel);
+        }
+        // f16 and bf16: the same pass, on a copy in f32.
+        if self.path == Path::Fused && self.var.device().is_cpu() {
+            let theta = self.theta()?;
+            let gradient = self.raw_gradient.detach().to_dtype(theta.dtype())?;
+            sweep::sweep_blocks(&theta, &gradient, self.slots, self.intake, kernel)?;
+            return self.write(&theta);
+        }
+        self.compose_blocks(kernel)
+    }
+
+    /// As [`Update::blockwise`], for a formula that is a step; where the rule is
+    /// [`Cautious`](crate::Cautious) the slots are widened once more to be looked at.
+    pub fn descend_blockwise<D: Descent<2>>(self, decay: Decay, rule: &D) -> Result<()> {
+        let whole = Whole { rule: *rule, decay };
+        let [codes1, codes2, scales1, scales2] = &*self.slots else {
+            candle_core::bail!("the kernel needs 4 slots, got {}", self.slots.len());
+        };
+        if !self.cautious {
+            return self.blockwise(&whole);
+        }
+        let slots = [
+            DynamicMap::signed().decode(codes1, scales1)?,
+            DynamicMap::unsigned().decode(codes2, scales2)?,
+        ];
+        let [left, _] = self.square_sums_over(&slots, &whole)?;
+        let scale = caution(self.var.elem_count(), left);
+        self.blockwise(&Masked { whole, scale })
+    }
+
+    fn compose_blocks<K: Kernel<2>>(self, kernel: &K) -> Result<()> {
+        let maps = [DynamicMap::signed(), DynamicMap::unsigned()];
+        let [theta, gradient] = [self.theta(), self.gradient()].map(Composed::new);
+        let (codes, scales) = self.slots.split_at_mut(2);
+        let decoded = |i: usize| maps[i].decode(&codes[i], &scales[i]);
+        let old = [decoded(0), decoded(1)].map(Composed::new);
+        let (theta, new) = kernel.apply(theta, gradient, old);
+        for (i, new) in new.into_iter().enumerate() {
+            (codes[i], scales[i]) = maps[i].encode(&new.finish()?)?;
+        }
+        self.write(&theta.finish()?)
     }
 
     /// As [`Update::elementwise`], but rows (everything below the first dimension) whose gradient

@@ -43,6 +43,8 @@ const FUSED: &[(&str, &str)] = &[
     ("adam", r#"{"amsgrad": true}"#),
     ("adamw", "{}"),
     ("adamw", r#"{"cautious": true}"#),
+    ("adam8bit", "{}"),
+    ("adamw8bit", "{}"),
     ("adamax", "{}"),
     ("nadam", "{}"),
     ("radam", "{}"),

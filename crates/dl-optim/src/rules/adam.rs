@@ -108,7 +108,8 @@ impl Adam {
         require_not_negative(owner, "weight_decay", self.weight_decay.amount())
     }
 
-    fn now(&self, at: &Update<'_>) -> Now {
+    /// The numbers of this step.
+    pub(super) fn now(&self, at: &Update<'_>) -> Now {
         let (beta1, beta2) = self.betas;
         Now {
             beta1,
@@ -153,7 +154,7 @@ impl Rule for Adam {
 }
 
 #[derive(Clone, Copy)]
-struct Now {
+pub(super) struct Now {
     beta1: f64,
     beta2: f64,
     eps: f64,

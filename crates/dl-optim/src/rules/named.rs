@@ -8,17 +8,20 @@ use super::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, Momentum, Muon, NAdam, RAdam,
     RmsProp, Rprop, Sgd, SignSgd, SparseAdam,
 };
+use super::{Adam8bit, AdamW8bit, DAdaptAdam, DAdaptSgd, Prodigy};
 use super::{AdamWScheduleFree, Came, Cautious, SgdScheduleFree, Sophia};
+#[cfg(feature = "spectral")]
+use super::{GaLore, Shampoo, Soap};
 use crate::{Error, Result, Rule};
 
 macro_rules! rules {
-    ($($name:literal => $rule:ident,)*) => {
+    ($($(#[$when:meta])? $name:literal => $rule:ident,)*) => {
         /// Every name that [`rule_named`] takes.
-        pub const RULES: &[&str] = &[$($name),*];
+        pub const RULES: &[&str] = &[$($(#[$when])? $name),*];
 
         fn read_named(name: &str, options: Value) -> Result<Box<dyn Rule>> {
             match name {
-                $($name => read::<$rule>(name, options),)*
+                $($(#[$when])? $name => read::<$rule>(name, options),)*
                 _ => Err(Error::UnknownName {
                     kind: "rule",
                     name: name.to_string(),
@@ -50,6 +53,17 @@ rules! {
     "adamw_schedule_free" => AdamWScheduleFree,
     "came" => Came,
     "sophia" => Sophia,
+    "adam8bit" => Adam8bit,
+    "adamw8bit" => AdamW8bit,
+    "dadapt_adam" => DAdaptAdam,
+    "dadapt_sgd" => DAdaptSgd,
+    #[cfg(feature = "spectral")]
+    "galore" => GaLore,
+    "prodigy" => Prodigy,
+    #[cfg(feature = "spectral")]
+    "shampoo" => Shampoo,
+    #[cfg(feature = "spectral")]
+    "soap" => Soap,
     "sgd_schedule_free" => SgdScheduleFree,
     "adabelief" => AdaBelief,
     "adan" => Adan,

@@ -4,6 +4,7 @@
 //! tensors are split among rayon's threads, small ones stay on the calling thread. Elements do not
 //! depend on each other, so the result is the same for any number of threads.
 
+mod blocks;
 mod cpu;
 mod element;
 mod source;
@@ -13,6 +14,7 @@ use std::cell::Cell;
 
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 
+pub(crate) use blocks::sweep_blocks;
 pub(crate) use cpu::split;
 pub use cpu::{Lanes, Sweep};
 pub(crate) use element::Element;

@@ -33,6 +33,9 @@ pub struct Case {
     pub rule: String,
     pub options: serde_json::Value,
     pub slots: Vec<String>,
+    /// Slots of ours that the reference does not have.
+    #[serde(default)]
+    pub unchecked: Vec<String>,
     #[serde(default)]
     pub tolerances: BTreeMap<String, f64>,
     /// Those of its family.

@@ -19,10 +19,12 @@ fn copies(params: &Params) -> Params {
     copies.collect()
 }
 
-/// The options with which a rule has a momentum, where its default has none.
+/// The options with which a rule has a momentum, where its default has none, or keeps it in 8 bits
+/// however small the parameter.
 fn with_momentum(name: &str) -> Value {
     match name {
         "sgd" | "rmsprop" => json!({"momentum": 0.9}),
+        "adam8bit" | "adamw8bit" => json!({"min_8bit_size": 1}),
         _ => json!({}),
     }
 }
@@ -100,7 +102,21 @@ fn every_rule_with_a_momentum_leaves_out_what_goes_up_and_the_others_refuse() {
         }
     }
     for name in [
-        "sgd", "adamw", "lion", "muon", "came", "lamb", "lars", "novograd", "adan",
+        "sgd",
+        "adamw",
+        "lion",
+        "muon",
+        "came",
+        "lamb",
+        "lars",
+        "novograd",
+        "adan",
+        "adam8bit",
+        "prodigy",
+        "dadapt_adam",
+        "shampoo",
+        "soap",
+        "galore",
     ] {
         assert!(careful.contains(&name), "{name}");
     }

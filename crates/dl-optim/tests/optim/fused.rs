@@ -10,11 +10,16 @@ use rayon::ThreadPoolBuilder;
 use crate::cases::{Case, Params, assert_close, fixture, flat, gradients, optimizer, params};
 
 /// One tensor of several chunks of 32,768 that is no multiple of anything, one of exactly two, and
-/// small ones: every way a tensor can be cut.
+/// small ones: every way a tensor can be cut. Where sides are decomposed they are short.
 fn large(rule: &dyn Rule) -> BTreeMap<String, Vec<usize>> {
+    let [uneven, even] = match rule.basics().name {
+        "soap" => [vec![33, 41, 75], vec![32, 32, 64]],
+        "galore" => [vec![33, 3079], vec![32, 2048]],
+        _ => [vec![331, 307], vec![256, 256]],
+    };
     let shapes = [
-        ("a", vec![331, 307]),
-        ("b", vec![256, 256]),
+        ("a", uneven),
+        ("b", even),
         ("c", vec![7]),
         ("d", vec![0, 3]),
     ];
