@@ -16,7 +16,7 @@ use crate::{attention, cases, convolution, recurrent, with_dtypes};
 fn is_product(case: &Case) -> bool {
     let families = [attention::cases(), convolution::cases(), recurrent::cases()];
     let family = families.iter().flatten().any(|other| other.0 == case.0);
-    let basic = ["linear", "matmul", "conv", "an op used twice"];
+    let basic = ["linear", "matmul", "conv", "depthwise", "an op used twice"];
     let views = ["narrow", "rope"];
     let starts = |all: &[&str]| all.iter().any(|start| case.0.starts_with(start));
     (family || starts(&basic)) && !starts(&views)
