@@ -6,6 +6,7 @@ use super::conv2d::Conv2dConfig;
 use super::geometry::Geometry;
 use super::op::{Convolution, Direction};
 use super::padding::Padding2d;
+use crate::autocast;
 use crate::host::{LIMIT, narrow_to, one_float_type, widen};
 use crate::pad::{PadMode, pad};
 use crate::sum::add;
@@ -80,6 +81,11 @@ pub fn conv3d(
     bias: Option<&Tensor>,
     config: &Conv3dConfig,
 ) -> Result<Tensor> {
+    if let Some(scope) = autocast::lowering() {
+        let bias = bias.map(|bias| scope.lower(bias)).transpose()?;
+        let (low, weight) = (scope.lower(x)?, scope.lower(weight)?);
+        return scope.raise(conv3d(&low, &weight, bias.as_ref(), config)?, x);
+    }
     let depth = Depth::new(x, weight, bias, config)?;
     // The slices of half-precision kernels are added in f32.
     let (dtype, weight) = (x.dtype(), widen(weight.clone())?);
