@@ -176,28 +176,29 @@ where
             mut slots,
         } = self.span;
         let formula = Taken::new(self.intake, *self.kernel);
-        let (unit, skips) = match self.rows {
-            Rows::All => (BLOCK, false),
-            Rows::Touched(width) => (width.max(1), true),
-        };
-        // One call of the loop for all ways to read a gradient: each would be compiled for itself.
-        let (mut buffer, mut start) = (None, 0);
-        while start < theta.len() {
-            let at = start..theta.len().min(start + unit);
-            let from = offset + at.start..offset + at.end;
-            let gradient = match self.source.contiguous() {
-                Some(all) => &all[from],
-                None => {
-                    let buffer = buffer.get_or_insert_with(|| [F::default(); BLOCK]);
-                    self.source.block(from, buffer)
-                }
+        if let Some(all) = self.source.contiguous() {
+            let gradient = &all[offset..offset + theta.len()];
+            let Rows::Touched(width) = self.rows else {
+                return Lanes::<N>::sweep(formula, theta, gradient, slots);
             };
-            start = at.end;
-            if skips && !is_touched(gradient) {
-                continue;
+            for start in (0..theta.len()).step_by(width.max(1)) {
+                let row = start..theta.len().min(start + width);
+                if is_touched(&gradient[row.clone()]) {
+                    let slots = slots.each_mut().map(|slot| &mut slot[row.clone()]);
+                    Lanes::<N>::sweep(formula, &mut theta[row.clone()], &gradient[row], slots);
+                }
             }
+            return;
+        }
+        let mut buffer = [F::default(); BLOCK];
+        let mut done = 0;
+        while done < theta.len() {
+            let rest = offset + done..offset + theta.len();
+            let gradient = self.source.block(rest, &mut buffer);
+            let at = done..done + gradient.len();
             let slots = slots.each_mut().map(|slot| &mut slot[at.clone()]);
-            Lanes::<N>::sweep(formula, &mut theta[at], gradient, slots);
+            Lanes::<N>::sweep(formula, &mut theta[at.clone()], gradient, slots);
+            done = at.end;
         }
     }
 }
