@@ -7,6 +7,7 @@ Each time is forward and backward together, the median of many runs, in millisec
 """
 
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 torch.set_num_threads(2)
-TARGET = pathlib.Path(__file__).parents[2] / "target/criterion"
+TARGET = pathlib.Path(__file__).parents[2] / os.environ.get("CARGO_TARGET_DIR", "target") / "criterion"
 
 IDS = torch.arange(2048) * 7919 % 30_522
 
@@ -35,8 +36,6 @@ def recurrent(op, gates):
     start = (start, start) if gates == 4 else start
     options = (True, 1, 0.0, True, False, True)
     return sizes, lambda x, *weights: op(x, start, weights, *options)[0]
-
-
 
 
 def rope_of_neighbours(x):

@@ -114,15 +114,29 @@ impl CumSum {
 }
 
 fn sum_forwards<T: Scalar>(x: &mut [T], inner: usize) {
+    if inner == 1 {
+        return running(x.iter_mut());
+    }
     for i in inner..x.len() {
         x[i] += x[i - inner];
     }
 }
 
 fn sum_backwards<T: Scalar>(x: &mut [T], inner: usize) {
+    if inner == 1 {
+        return running(x.iter_mut().rev());
+    }
     for i in (inner..x.len()).rev() {
         x[i - inner] += x[i];
     }
+}
+
+/// Keeps the sum in a register instead of reading it back.
+fn running<'a, T: Scalar>(x: impl Iterator<Item = &'a mut T>) {
+    x.fold(T::zero(), |sum, x| {
+        *x += sum;
+        *x
+    });
 }
 
 impl CustomOp1 for CumSum {

@@ -64,6 +64,7 @@ mod checkpoint;
 mod convolution;
 mod cumsum;
 mod dropout;
+mod elementwise;
 mod embedding;
 mod epilogue;
 mod exp;

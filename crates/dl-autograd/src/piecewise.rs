@@ -4,16 +4,14 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
-use crate::pointwise::{half_tanh, logistic};
-use crate::simd::Scalar;
+use crate::activation::clamp;
+use crate::elementwise::{Each, Elementwise, backward, forward};
+use crate::host::{by_dtype, float, has_kernel};
+use crate::pointwise::half_tanh;
+use crate::smooth::Smooth;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
-
-/// Elements that one thread takes at a time: exponentials are dear.
-const GRAIN: usize = 4096;
 
 /// `x` above 0, `slope·x` below, as `torch.nn.functional.leaky_relu`; PyTorch's default slope is 0.01.
 ///
@@ -199,109 +197,123 @@ enum Piecewise {
     Softsign,
 }
 
-/// `ln(1 + eᵗ)`; neither side overflows.
-fn log1p_exp<T: Scalar>(t: T) -> T {
-    let line = if t < T::zero() { T::zero() } else { t };
-    line + (-t.abs()).exp().ln_1p()
-}
-
-fn value<T: Scalar>(f: Piecewise, x: T) -> T {
-    let (zero, one, c) = (T::zero(), T::one(), T::from_f64);
-    match f {
-        Piecewise::LeakyRelu { slope } => {
-            if x > zero {
-                x
-            } else {
-                c(slope) * x
-            }
-        }
-        Piecewise::Elu {
-            above,
-            below,
-            inner,
-            ..
-        } => match x > zero {
-            true => c(above) * x,
-            false => c(below) * (c(inner) * x).exp_m1(),
-        },
-        Piecewise::Softplus { beta, threshold } => {
-            let t = c(beta) * x;
-            if t > c(threshold) {
-                x
-            } else {
-                log1p_exp(t) / c(beta)
-            }
-        }
-        Piecewise::LogSigmoid => -log1p_exp(-x),
-        Piecewise::Mish => x * log1p_exp(x).tanh(),
-        Piecewise::HardSwish => x * hard(x + c(3.), c(6.)) / c(6.),
-        Piecewise::HardSigmoid => hard(x + c(3.), c(6.)) / c(6.),
-        Piecewise::HardTanh { min, max } => c(min) + hard(x - c(min), c(max - min)),
-        Piecewise::Softsign => x / (one + x.abs()),
-    }
-}
-
 /// `x` held between 0 and `top`; NaN stays.
-fn hard<T: Scalar>(x: T, top: T) -> T {
-    if x < T::zero() {
-        T::zero()
-    } else if x > top {
-        top
-    } else {
-        x
+#[inline(always)]
+fn hard<T: Smooth>(x: T, top: T) -> T {
+    clamp(x, (T::zero(), top))
+}
+
+impl Elementwise for Piecewise {
+    #[inline(always)]
+    fn value<T: Smooth, const FMA: bool>(self, to: impl Each<T>) {
+        let (zero, one, c) = (T::zero(), T::one(), T::from_f64);
+        match self {
+            Self::LeakyRelu { slope } => {
+                let slope = c(slope);
+                to.each(|x| if x > zero { x } else { slope * x });
+            }
+            Self::Elu {
+                above,
+                below,
+                inner,
+                ..
+            } => {
+                let [above, below, inner] = [above, below, inner].map(c);
+                to.each(|x| {
+                    let curve = below * (inner * x).exp_minus_1::<FMA>();
+                    if x > zero { above * x } else { curve }
+                });
+            }
+            Self::Softplus { beta, threshold } => {
+                let [beta, threshold] = [beta, threshold].map(c);
+                to.each(|x| {
+                    let curve = (beta * x).ln_1p_exp::<FMA>() / beta;
+                    if beta * x > threshold { x } else { curve }
+                });
+            }
+            Self::LogSigmoid => to.each(|x| -(-x).ln_1p_exp::<FMA>()),
+            Self::Mish => to.each(|x| {
+                let [_, n] = powers::<T, FMA>(x);
+                x * (n / (n + c(2.)))
+            }),
+            Self::HardSwish => to.each(|x| x * hard(x + c(3.), c(6.)) / c(6.)),
+            Self::HardSigmoid => to.each(|x| hard(x + c(3.), c(6.)) / c(6.)),
+            Self::HardTanh { min, max } => {
+                let (low, width) = (c(min), c(max - min));
+                to.each(|x| low + hard(x - low, width));
+            }
+            Self::Softsign => to.each(|x| x / (one + x.abs())),
+        }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Smooth, const FMA: bool>(self, to: impl Each<T>) {
+        let (zero, one, c) = (T::zero(), T::one(), T::from_f64);
+        match self {
+            Self::LeakyRelu { slope } => {
+                let slope = c(slope);
+                to.each(|x| if x > zero { one } else { slope });
+            }
+            Self::Elu {
+                above,
+                below,
+                inner,
+                ..
+            } => {
+                let [above, below, inner] = [above, below * inner, inner].map(c);
+                to.each(|x| {
+                    let curve = below * (inner * x).exp_any::<FMA>();
+                    if x > zero { above } else { curve }
+                });
+            }
+            Self::Softplus { beta, threshold } => {
+                let [beta, threshold] = [beta, threshold].map(c);
+                to.each(|x| {
+                    let curve = (beta * x).sigmoid::<FMA>();
+                    if beta * x > threshold { one } else { curve }
+                });
+            }
+            Self::LogSigmoid => to.each(|x| (-x).sigmoid::<FMA>()),
+            Self::Mish => to.each(|x| {
+                let [e, n] = powers::<T, FMA>(x);
+                let share = (n + c(2.)).recip();
+                n * share + x * c(4.) * (e * share) * ((e + one) * share)
+            }),
+            Self::HardSwish => to.each(|x| {
+                let curve = x / c(3.) + c(0.5);
+                let top = if x < c(3.) { curve } else { one };
+                if x <= c(-3.) { zero } else { top }
+            }),
+            Self::HardSigmoid => to.each(|x| inner_slope(x, (c(-3.), c(3.)), c(1. / 6.))),
+            Self::HardTanh { min, max } => {
+                let bounds = (c(min), c(max));
+                to.each(|x| inner_slope(x, bounds, one));
+            }
+            Self::Softsign => to.each(|x| {
+                let d = one + x.abs();
+                (d * d).recip()
+            }),
+        }
     }
 }
 
-fn derivative<T: Scalar>(f: Piecewise, x: T) -> T {
-    let (zero, one, c) = (T::zero(), T::one(), T::from_f64);
-    let within = |low: f64, high: f64| x > c(low) && x < c(high);
-    match f {
-        Piecewise::LeakyRelu { slope } => {
-            if x > zero {
-                one
-            } else {
-                c(slope)
-            }
-        }
-        Piecewise::Elu {
-            above,
-            below,
-            inner,
-            ..
-        } => match x > zero {
-            true => c(above),
-            false => c(below * inner) * (c(inner) * x).exp(),
-        },
-        Piecewise::Softplus { beta, threshold } => {
-            let t = c(beta) * x;
-            if t > c(threshold) { one } else { logistic(t) }
-        }
-        Piecewise::LogSigmoid => logistic(-x),
-        Piecewise::Mish => {
-            let t = log1p_exp(x).tanh();
-            t + x * (one - t * t) * logistic(x)
-        }
-        Piecewise::HardSwish if x <= c(-3.) => zero,
-        Piecewise::HardSwish if x < c(3.) => x / c(3.) + c(0.5),
-        Piecewise::HardSwish => one,
-        Piecewise::HardSigmoid => {
-            if within(-3., 3.) {
-                c(1. / 6.)
-            } else {
-                zero
-            }
-        }
-        Piecewise::HardTanh { min, max } => {
-            if within(min, max) {
-                one
-            } else {
-                zero
-            }
-        }
-        Piecewise::Softsign => {
-            let d = one + x.abs();
-            (d * d).recip()
-        }
+/// `e = eˣ` and `n = e·(e + 2)`, by which `tanh(ln(1 + eˣ)) = n/(n + 2)` and
+/// `(1 − tanh²)·sigmoid(x) = 4·e·(e + 1)/(n + 2)²`. Beyond 40 both are what they are at infinity.
+#[inline(always)]
+fn powers<T: Smooth, const FMA: bool>(x: T) -> [T; 2] {
+    let end = T::from_f64(40.);
+    let e = (if x > end { end } else { x }).exp_below::<FMA>();
+    [e, e * (e + T::from_f64(2.))]
+}
+
+/// `slope` between the bounds, 0 at and beyond them.
+#[inline(always)]
+fn inner_slope<T: Smooth>(x: T, (low, high): (T, T), slope: T) -> T {
+    // Both comparisons always: a branch would keep the loop from becoming vectors.
+    if (x > low) & (x < high) {
+        slope
+    } else {
+        T::zero()
     }
 }
 
@@ -403,24 +415,6 @@ impl Piecewise {
             Self::Softsign => (magnitude(x)? + 1.)?.sqr()?.recip(),
         }
     }
-
-    fn forward<T: Scalar>(self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = slice::<T>(s, l)?;
-        let each = x.par_iter().with_min_len(GRAIN);
-        let y: Vec<T> = each.map(|x| value(self, *x)).collect();
-        Ok((T::to_cpu_storage_owned(y), l.shape().clone()))
-    }
-
-    fn backward<T: Scalar>(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let dx = read::<T, _>(x, |x| {
-            read::<T, _>(dy, |dy| {
-                let pairs = x.par_iter().zip(dy).with_min_len(GRAIN);
-                let each = pairs.map(|(x, dy)| *dy * derivative(self, *x));
-                Ok(each.collect::<Vec<T>>())
-            })
-        })?;
-        tensor(dx, x.dims())
-    }
 }
 
 fn inside(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
@@ -455,10 +449,10 @@ impl CustomOp1 for Piecewise {
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(s.dtype(), "activation", self.forward::<T>(s, l))
+        by_dtype!(s.dtype(), "activation", forward::<T>(*self, s, l))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        by_dtype!(x.dtype(), "activation", self.backward::<T>(x, dy)).map(Some)
+        by_dtype!(x.dtype(), "activation", backward::<T>(*self, x, dy)).map(Some)
     }
 }

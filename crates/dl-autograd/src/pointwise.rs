@@ -2,16 +2,12 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
-use crate::simd::{Kernel, Scalar, dispatch};
+use crate::elementwise::{Each, Elementwise, backward, forward};
+use crate::host::{by_dtype, float, has_kernel};
 use crate::smooth::Smooth;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
-
-/// Elements that one thread takes at a time: a few microseconds, so that small inputs stay on one.
-const GRAIN: usize = 8192;
 
 /// `1/(1 + e⁻ˣ)`, as `torch.sigmoid`. Neither side overflows.
 ///
@@ -90,15 +86,6 @@ enum Pointwise {
 const ROOT: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
 const CUBE: f64 = 0.044715;
 
-pub(crate) fn logistic<T: Scalar>(x: T) -> T {
-    // The exponential of a negative number only: the other sign would overflow.
-    let e = (-x.abs()).exp();
-    match x < T::zero() {
-        true => e / (T::one() + e),
-        false => (T::one() + e).recip(),
-    }
-}
-
 #[inline(always)]
 fn gelu_tanh_inner<T: Smooth, const FMA: bool>(x: T) -> (T, T) {
     let (root, cube) = (T::from_f64(ROOT), T::from_f64(CUBE));
@@ -107,73 +94,36 @@ fn gelu_tanh_inner<T: Smooth, const FMA: bool>(x: T) -> (T, T) {
     (t, slope)
 }
 
-/// `y = f(x)`.
-struct Values<'a, T> {
-    f: Pointwise,
-    x: &'a [T],
-    y: &'a mut [T],
-}
-
-impl<T: Smooth> Values<'_, T> {
+impl Elementwise for Pointwise {
     #[inline(always)]
-    fn map(self, f: impl Fn(T) -> T) {
-        for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = f(*x);
-        }
-    }
-}
-
-impl<T: Smooth> Kernel for Values<'_, T> {
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn value<T: Smooth, const FMA: bool>(self, to: impl Each<T>) {
         let (one, half) = (T::one(), T::from_f64(0.5));
-        match self.f {
-            Pointwise::Sigmoid => self.map(|x| x.sigmoid::<FMA>()),
-            Pointwise::Tanh => self.map(|x| x.fast_tanh::<FMA>()),
-            Pointwise::Silu => self.map(|x| x * x.sigmoid::<FMA>()),
-            Pointwise::Gelu => self.map(|x| x * x.normal_cdf::<FMA>()),
-            Pointwise::GeluTanh => {
-                self.map(|x| half * x * (one + gelu_tanh_inner::<T, FMA>(x).0));
+        match self {
+            Self::Sigmoid => to.each(|x| x.sigmoid::<FMA>()),
+            Self::Tanh => to.each(|x| x.fast_tanh::<FMA>()),
+            Self::Silu => to.each(|x| x * x.sigmoid::<FMA>()),
+            Self::Gelu => to.each(|x| x * x.normal_cdf::<FMA>()),
+            Self::GeluTanh => {
+                to.each(|x| half * x * (one + gelu_tanh_inner::<T, FMA>(x).0));
             }
         }
     }
-}
 
-/// `dx = dy·f′(x)`.
-struct Slopes<'a, T> {
-    f: Pointwise,
-    x: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [T],
-}
-
-impl<T: Smooth> Slopes<'_, T> {
     #[inline(always)]
-    fn map(self, f: impl Fn(T) -> T) {
-        for ((dx, x), dy) in self.dx.iter_mut().zip(self.x).zip(self.dy) {
-            *dx = *dy * f(*x);
-        }
-    }
-}
-
-impl<T: Smooth> Kernel for Slopes<'_, T> {
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn derivative<T: Smooth, const FMA: bool>(self, to: impl Each<T>) {
         let (one, half) = (T::one(), T::from_f64(0.5));
-        match self.f {
-            Pointwise::Sigmoid => self.map(|x| x.sigmoid::<FMA>() * (-x).sigmoid::<FMA>()),
-            Pointwise::Tanh => self.map(|x| {
+        match self {
+            Self::Sigmoid => to.each(|x| x.sigmoid::<FMA>() * (-x).sigmoid::<FMA>()),
+            Self::Tanh => to.each(|x| {
                 let t = x.fast_tanh::<FMA>();
                 one - t * t
             }),
-            Pointwise::Silu => self.map(|x| {
+            Self::Silu => to.each(|x| {
                 let s = x.sigmoid::<FMA>();
                 s * (one + x * (one - s))
             }),
-            Pointwise::Gelu => {
-                self.map(|x| x.normal_cdf::<FMA>() + x * x.normal_density::<FMA>());
-            }
-            Pointwise::GeluTanh => self.map(|x| {
+            Self::Gelu => to.each(|x| x.normal_cdf::<FMA>() + x * x.normal_density::<FMA>()),
+            Self::GeluTanh => to.each(|x| {
                 let (t, slope) = gelu_tanh_inner::<T, FMA>(x);
                 half * (one + t) + half * x * (one - t * t) * slope
             }),
@@ -228,27 +178,6 @@ impl Pointwise {
             }
         }
     }
-
-    fn forward<T: Smooth>(self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = slice::<T>(s, l)?;
-        let mut y = vec![T::zero(); x.len()];
-        let chunks = y.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN));
-        chunks.for_each(|(y, x)| dispatch(Values { f: self, x, y }));
-        Ok((T::to_cpu_storage_owned(y), l.shape().clone()))
-    }
-
-    fn backward<T: Smooth>(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let mut dx = vec![T::zero(); x.elem_count()];
-        read::<T, _>(x, |x| {
-            read::<T, _>(dy, |dy| {
-                let chunks = dx.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN));
-                let chunks = chunks.zip(dy.par_chunks(GRAIN));
-                chunks.for_each(|((dx, x), dy)| dispatch(Slopes { f: self, x, dy, dx }));
-                Ok(())
-            })
-        })?;
-        tensor(dx, x.dims())
-    }
 }
 
 /// The logistic function by tanh, which candle has and which does not overflow.
@@ -276,10 +205,10 @@ impl CustomOp1 for Pointwise {
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(s.dtype(), "activation", self.forward::<T>(s, l))
+        by_dtype!(s.dtype(), "activation", forward::<T>(*self, s, l))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        by_dtype!(x.dtype(), "activation", self.backward::<T>(x, dy)).map(Some)
+        by_dtype!(x.dtype(), "activation", backward::<T>(*self, x, dy)).map(Some)
     }
 }

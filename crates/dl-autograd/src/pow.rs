@@ -4,9 +4,11 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
+use crate::elementwise::{Each, Elementwise, backward, values};
 use crate::host::{by_dtype, float, has_kernel, if_tracked, is_half, one_float_type, read, tensor};
 use crate::many_inputs::CustomOpN;
 use crate::simd::Scalar;
+use crate::smooth::Smooth;
 use crate::tape::{apply_n, differentiable};
 use crate::view::expand;
 
@@ -97,17 +99,28 @@ fn raise_to(x: &Tensor, exponent: f64) -> Result<Tensor> {
     by_dtype!(x.dtype(), "pow", kernel_to::<T>(x, exponent))
 }
 
-fn kernel_to<T: Scalar>(x: &Tensor, exponent: f64) -> Result<Tensor> {
-    let e = T::from_f64(exponent);
-    let power = read::<T, _>(x, |x| {
-        let x = x.par_iter().with_min_len(GRAIN / 16);
-        Ok(match exponent {
-            1. => x.copied().collect(),
-            2. => x.map(|x| *x * *x).collect(),
-            _ => x.map(|x| x.powf(e)).collect(),
-        })
-    })?;
+fn kernel_to<T: Smooth>(x: &Tensor, exponent: f64) -> Result<Tensor> {
+    let power = read::<T, _>(x, |x| Ok(values(PowF(exponent), x)))?;
     tensor(power, x.dims())
+}
+
+/// `factor·xᵉ`. The exponents that PyTorch has a way of its own for.
+#[inline(always)]
+fn power<T: Smooth>(factor: T, exponent: f64, to: impl Each<T>) {
+    match exponent {
+        0. => to.each(|_| factor),
+        1. => to.each(|x| factor * x),
+        2. => to.each(|x| factor * (x * x)),
+        3. => to.each(|x| factor * (x * x * x)),
+        0.5 => to.each(|x| factor * x.sqrt()),
+        -0.5 => to.each(|x| factor / x.sqrt()),
+        -1. => to.each(|x| factor / x),
+        -2. => to.each(|x| factor / (x * x)),
+        _ => {
+            let exponent = T::from_f64(exponent);
+            to.each(|x| factor * x.powf(exponent));
+        }
+    }
 }
 
 struct Pow;
@@ -149,7 +162,20 @@ impl CustomOpN for Pow {
     }
 }
 
+#[derive(Clone, Copy)]
 struct PowF(f64);
+
+impl Elementwise for PowF {
+    #[inline(always)]
+    fn value<T: Smooth, const FMA: bool>(self, to: impl Each<T>) {
+        power(T::one(), self.0, to);
+    }
+
+    #[inline(always)]
+    fn derivative<T: Smooth, const FMA: bool>(self, to: impl Each<T>) {
+        power(T::from_f64(self.0), self.0 - 1., to);
+    }
+}
 
 impl PowF {
     fn gradient(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
@@ -166,6 +192,11 @@ impl CustomOpN for PowF {
     }
 
     fn bwd(&self, x: &[Tensor], _: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(self.gradient(&x[0].detach(), dy)?)])
+        let x = x[0].detach();
+        let gradient = match self.0 != 0. && has_kernel(&x) && !is_half(x.dtype()) {
+            true => by_dtype!(x.dtype(), "powf", backward::<T>(*self, &x, dy))?,
+            false => self.gradient(&x, dy)?,
+        };
+        Ok(vec![Some(gradient)])
     }
 }

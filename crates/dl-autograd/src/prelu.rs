@@ -1,11 +1,18 @@
 //! The leaky rectifier whose slope is learned.
 
+use std::mem::MaybeUninit;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
-use crate::simd::Scalar;
+use crate::activation::GRAIN;
+use crate::host::{
+    by_dtype, has_kernel, if_tracked, one_float_type, read, room, slice, tensor, written,
+};
+use crate::lanes::sums;
+use crate::simd::{self, Kernel, Scalar, dispatch};
 use crate::tape::{apply2, differentiable};
 use crate::view::{contiguous, sum_to};
 
@@ -78,24 +85,47 @@ fn pull(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>>
 
 struct PRelu;
 
-/// Elements of one channel that lie together, and the number of channels.
+/// Elements of one channel that lie together, or some of them, and the number of channels.
 fn runs(x: &Shape, weights: usize) -> (usize, usize) {
     match weights {
-        1 => (x.elem_count().max(1), 1),
+        1 => (GRAIN, 1),
         channels => (x.dims()[2..].iter().product::<usize>().max(1), channels),
     }
 }
 
 fn forward<T: Scalar>(x: &[T], weight: &[T], shape: &Shape) -> Vec<T> {
+    leak(x, x, weight, shape)
+}
+
+/// `from`, times the slope of its channel where `x` is not above 0.
+fn leak<T: Scalar>(from: &[T], x: &[T], weight: &[T], shape: &Shape) -> Vec<T> {
     let (run, channels) = runs(shape, weight.len());
-    let mut y = x.to_vec();
-    y.par_chunks_mut(run).enumerate().for_each(|(i, run)| {
+    let mut to = room(x.len());
+    let operands = from.par_chunks(run).zip(x.par_chunks(run));
+    let chunks = to.par_chunks_mut(run).zip(operands).enumerate();
+    chunks.for_each(|(i, (to, (from, x)))| {
         let slope = weight[i % channels];
-        for y in run.iter_mut().filter(|y| **y <= T::zero()) {
-            *y *= slope;
-        }
+        dispatch(Leak { from, x, slope, to });
     });
-    y
+    // SAFETY: all are of one length, and each chunk writes all of its own.
+    unsafe { written(to) }
+}
+
+struct Leak<'a, T> {
+    from: &'a [T],
+    x: &'a [T],
+    slope: T,
+    to: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Scalar> Kernel for Leak<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for ((to, from), x) in self.to.iter_mut().zip(self.from).zip(self.x) {
+            let leak = self.slope * *from;
+            to.write(if *x > T::zero() { *from } else { leak });
+        }
+    }
 }
 
 fn run<T: Scalar>(
@@ -109,32 +139,34 @@ fn run<T: Scalar>(
     Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
 }
 
-fn input_gradient<T: Scalar>(x: &[T], weight: &[T], dy: &[T], shape: &Shape) -> Vec<T> {
-    let (run, channels) = runs(shape, weight.len());
-    let mut dx = dy.to_vec();
-    let pairs = dx.par_chunks_mut(run).zip(x.par_chunks(run));
-    pairs.enumerate().for_each(|(i, (dx, x))| {
-        let slope = weight[i % channels];
-        for (dx, _) in dx.iter_mut().zip(x).filter(|(_, x)| **x <= T::zero()) {
-            *dx *= slope;
-        }
-    });
-    dx
-}
-
 /// One channel after the other, each in the order of memory, so that threads change no bit.
 fn weight_gradient<T: Scalar>(x: &[T], weights: usize, dy: &[T], shape: &Shape) -> Vec<T> {
     let (run, channels) = runs(shape, weights);
     let channel = |channel: usize| {
-        let mut sum = 0f64;
         let pairs = x.chunks(run).zip(dy.chunks(run));
-        for (x, dy) in pairs.skip(channel).step_by(channels) {
-            let below = x.iter().zip(dy).filter(|(x, _)| **x <= T::zero());
-            sum += below.map(|(x, dy)| x.wide() * dy.wide()).sum::<f64>();
-        }
-        T::from_f64(sum)
+        let own = pairs.skip(channel).step_by(channels);
+        T::from_f64(own.map(|(x, dy)| simd::run(Below { x, dy })).sum())
     };
     (0..channels).into_par_iter().map(channel).collect()
+}
+
+/// The sum of `x·dy` where `x` is not above 0.
+struct Below<'a, T> {
+    x: &'a [T],
+    dy: &'a [T],
+}
+
+impl<T: Scalar> WithSimd for Below<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let zero = T::zero();
+        let [sum] = sums(self.x, self.dy, |x, dy, [sum]| {
+            [sum + if x > zero { zero } else { x * dy }]
+        });
+        sum
+    }
 }
 
 impl CustomOp2 for PRelu {
@@ -175,7 +207,7 @@ fn gradients<T: Scalar>(
     let dx = if_tracked(x, || {
         let dx = read::<T, _>(x, |xs| {
             read::<T, _>(weight, |w| {
-                read::<T, _>(dy, |dy| Ok(input_gradient(xs, w, dy, x.shape())))
+                read::<T, _>(dy, |dy| Ok(leak(dy, xs, w, x.shape())))
             })
         })?;
         tensor(dx, x.dims())

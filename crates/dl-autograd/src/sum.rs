@@ -1,11 +1,14 @@
 //! Sums: of two tensors, and of all elements of one.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, same_shape, same_type, slice};
-use crate::simd::Scalar;
+use crate::host::{by_dtype, has_kernel, room, same_shape, same_type, slice, tensor, written};
+use crate::simd::{Scalar, run};
 use crate::tape::{apply1, apply2, differentiable};
 use crate::view::contiguous;
 
@@ -96,10 +99,8 @@ struct Sum;
 
 impl Sum {
     fn forward<T: Scalar>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let parts: Vec<f64> = slice::<T>(s, l)?
-            .par_chunks(GRAIN)
-            .map(|x| x.iter().map(|x| x.wide()).sum())
-            .collect();
+        let part = |x| run(Part(x));
+        let parts: Vec<f64> = slice::<T>(s, l)?.par_chunks(GRAIN).map(part).collect();
         let total = T::from_f64(parts.iter().sum());
         Ok((T::to_cpu_storage_owned(vec![total]), ().into()))
     }
@@ -116,6 +117,40 @@ impl CustomOp1 for Sum {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        dy.broadcast_as(x.shape())?.contiguous().map(Some)
+        by_dtype!(dy.dtype(), "sum", repeated::<T>(dy, x.shape())).map(Some)
     }
+}
+
+/// Independent sums, for two of the widest registers.
+const LANES: usize = 16;
+
+/// The sum of a run of elements in f64.
+struct Part<'a, T>(&'a [T]);
+
+impl<T: Scalar> WithSimd for Part<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let (whole, rest) = self.0.as_chunks::<LANES>();
+        let mut lanes = [0f64; LANES];
+        for x in whole {
+            lanes
+                .iter_mut()
+                .zip(x)
+                .for_each(|(sum, x)| *sum += x.wide());
+        }
+        let rest = rest.iter().map(|x| x.wide());
+        lanes.into_iter().chain(rest).sum()
+    }
+}
+
+/// A scalar in every element of a shape. candle's own copy of a broadcast goes element by element.
+fn repeated<T: Scalar>(x: &Tensor, shape: &Shape) -> Result<Tensor> {
+    let x = x.to_scalar::<T>()?;
+    let mut y = room(shape.elem_count());
+    let chunks = y.par_chunks_mut(GRAIN);
+    chunks.for_each(|y| y.fill(MaybeUninit::new(x)));
+    // SAFETY: the chunks cover it.
+    tensor(unsafe { written(y) }, shape)
 }

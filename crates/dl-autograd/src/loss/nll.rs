@@ -120,14 +120,14 @@ impl Nll {
     }
 
     fn gradient(&self, dy: &Tensor) -> Result<Tensor> {
-        let zeros = Tensor::zeros(&self.shape, dy.dtype(), dy.device())?;
-        let slope = zeros.scatter_add(&self.index, &self.factor, self.dim)?;
-        match self.divisor {
+        let slope = match self.divisor {
             // Without a target the mean has no gradient that could be NaN.
-            Some(0.) => slope.broadcast_mul(dy),
-            Some(divisor) => slope.broadcast_mul(&(dy / divisor)?),
-            None => slope.broadcast_mul(&dy.unsqueeze(self.dim)?),
-        }
+            Some(0.) => self.factor.broadcast_mul(dy)?,
+            Some(divisor) => self.factor.broadcast_mul(&(dy / divisor)?)?,
+            None => (&self.factor * dy.unsqueeze(self.dim)?)?,
+        };
+        let zeros = Tensor::zeros(&self.shape, dy.dtype(), dy.device())?;
+        zeros.scatter_add(&self.index, &slope, self.dim)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The losses of two numbers and their slopes, for the CPU kernels.
 
+use crate::activation::clamp;
 use crate::exp::Exp;
 
 /// A loss of a prediction `x`, a target `t` and a constant `c`, which is 1 but for weights of
@@ -12,11 +13,6 @@ pub(super) trait Pair<T>: Copy + Send + Sync {
 
     /// The derivative by `t`.
     fn target_slope<const FMA: bool>(self, x: T, t: T, c: T) -> T;
-}
-
-fn sign<T: Exp>(x: T) -> T {
-    // `signum` of a NaN is NaN, but of 0 it is 1.
-    if x == T::zero() { x } else { x.signum() }
 }
 
 /// `(log(1 + eˣ), log(1 + e⁻ˣ))`, neither of which overflows.
@@ -80,9 +76,10 @@ impl<T: Exp> Pair<T> for Bent {
 
     #[inline(always)]
     fn slope<const FMA: bool>(self, x: T, t: T, _: T) -> T {
-        let (beta, d) = (T::from_f64(self.beta), x - t);
-        let slope = if d.abs() < beta { d / beta } else { sign(d) };
-        T::from_f64(self.scale) * slope
+        let (beta, one, d) = (T::from_f64(self.beta), T::one(), x - t);
+        // Without a bend the quotient is infinite, but for 0/0.
+        let slope = if d == T::zero() { d } else { d / beta };
+        T::from_f64(self.scale) * clamp(slope, (-one, one))
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Activations of several pieces, gated units, the learned slope.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use dl_autograd::{
     celu, composed, elu, geglu, glu, hard_sigmoid, hard_swish, hard_tanh, leaky_relu, log_sigmoid,
     mish, prelu, reglu, scale, selu, softplus, softsign, swiglu, transpose,
@@ -52,7 +52,7 @@ pub fn cases() -> Vec<Case> {
 
 type Op = fn(&Tensor) -> Result<Tensor>;
 
-const ALL: [(&str, Op); 9] = [
+const ALL: [(&str, Op); 12] = [
     ("leaky_relu", |x| leaky_relu(x, 0.01)),
     ("elu", |x| elu(x, 0.5)),
     ("celu", |x| celu(x, 2.)),
@@ -62,6 +62,9 @@ const ALL: [(&str, Op); 9] = [
     ("hard_sigmoid", hard_sigmoid),
     ("hard_tanh", |x| hard_tanh(x, -1., 1.)),
     ("softsign", softsign),
+    ("selu", selu),
+    ("log_sigmoid", log_sigmoid),
+    ("celu of a negative alpha", |x| celu(x, -300.)),
 ];
 
 fn slope_at(f: Op, x: f64) -> f64 {
@@ -79,6 +82,33 @@ fn far_out_neither_values_nor_gradients_overflow() {
             assert!(y.is_finite() && slope_at(f, x).is_finite(), "{name} at {x}");
             let slope = composed(|| slope_at(f, x));
             assert!(slope.is_finite(), "{name} at {x}, composed: {slope}");
+        }
+    }
+}
+
+fn value_and_slope(f: Op, x: &Tensor) -> Vec<f64> {
+    let x = candle_core::Var::from_tensor(x).unwrap();
+    let y = f(&x).unwrap();
+    let grads = y.sum_all().unwrap().backward().unwrap();
+    let both = Tensor::cat(&[&y.detach(), grads.get(&x).unwrap()], 0).unwrap();
+    both.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+/// The kernels have a way of their own to the functions of f32; those of f64 are the standard library's.
+#[test]
+fn in_f32_they_are_those_of_f64_from_end_to_end() {
+    let x = Tensor::arange(-6400i64, 6401, &Device::Cpu).unwrap();
+    let x = (x.to_dtype(DType::F64).unwrap() / 64.).unwrap();
+    let narrow = x.to_dtype(DType::F32).unwrap();
+    for (name, f) in ALL {
+        let pairs = value_and_slope(f, &narrow)
+            .into_iter()
+            .zip(value_and_slope(f, &x));
+        for (i, (y, exact)) in pairs.enumerate() {
+            let error = (y - exact).abs();
+            // Some units in the last place, and those of the terms where they cancel.
+            let fine = error <= 2e-6 * exact.abs() + 3e-7;
+            assert!(fine, "{name}, number {i}: {y}, not {exact}");
         }
     }
 }
