@@ -410,10 +410,10 @@ pub(super) fn panels<T: Scalar>(
     let each = packed.par_chunks_mut(size.max(1)).enumerate();
     each.for_each(|(i, panel)| {
         let (group, first) = (i / panels, i % panels * PANEL);
-        for lane in 0..PANEL.min(outputs.saturating_sub(first)) {
-            let o = group * outputs + first + lane;
-            let to = panel.iter_mut().skip(lane).step_by(PANEL);
-            to.enumerate().for_each(|(i, to)| *to = weight(o, i));
+        let (lanes, o) = (outputs.saturating_sub(first), group * outputs + first);
+        for (term, to) in panel.chunks_exact_mut(PANEL).enumerate() {
+            let lanes = to.iter_mut().take(lanes).enumerate();
+            lanes.for_each(|(lane, to)| *to = weight(o + lane, term));
         }
     });
     packed

@@ -73,13 +73,17 @@ impl Phases {
     /// are `stride` apart in the plane and neighbours in the buffer.
     pub(super) fn for_runs(&self, g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
         let (s, p, (h, w)) = (g.config.stride, g.config.padding, g.input);
+        let (left, length) = (Place::of(p.left, s.1), Place::of(w, s.1));
+        let mut down = Place::of(p.top, s.0);
         for y in 0..h {
-            let (py, row) = ((y + p.top) % s.0, (y + p.top) / s.0);
+            let mut across = left;
             for x in 0..s.1.min(w) {
-                let (px, col) = ((x + p.left) % s.1, (x + p.left) / s.1);
-                let to = (py * s.1 + px) * self.len + row * self.width + col;
-                f(y * w + x, to, (w - x).div_ceil(s.1));
+                let phase = down.phase * s.1 + across.phase;
+                let to = phase * self.len + down.index * self.width + across.index;
+                f(y * w + x, to, length.index + usize::from(x < length.phase));
+                across.advance(s.1);
             }
+            down.advance(s.0);
         }
     }
 
@@ -131,6 +135,30 @@ impl Phases {
             .zip(wide.chunks(self.width))
         {
             to.write_copy_of_slice(&from[..to.len()]);
+        }
+    }
+}
+
+/// A coordinate of a padded image: its phase and its index there.
+#[derive(Clone, Copy)]
+struct Place {
+    phase: usize,
+    index: usize,
+}
+
+impl Place {
+    fn of(coordinate: usize, stride: usize) -> Self {
+        Self {
+            phase: coordinate % stride,
+            index: coordinate / stride,
+        }
+    }
+
+    /// To the next coordinate, without a division.
+    fn advance(&mut self, stride: usize) {
+        self.phase += 1;
+        if self.phase == stride {
+            (self.phase, self.index) = (0, self.index + 1);
         }
     }
 }

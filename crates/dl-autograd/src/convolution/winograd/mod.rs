@@ -168,8 +168,8 @@ impl Method for Winograd {
             .enumerate()
             .for_each(|(i, tile)| {
                 let (group, first) = (i / tiles, i % tiles * TILE);
-                for lane in 0..TILE.min(outputs - first) {
-                    for c in 0..c_in {
+                for c in 0..c_in {
+                    for lane in 0..TILE.min(outputs - first) {
                         let o = group * outputs + first + lane;
                         let u = transform::kernel(std::array::from_fn(|t| weight(o, c, t)));
                         let to = (lane / PANEL * c_in + c) * PANEL + lane % PANEL;
