@@ -146,7 +146,8 @@ impl Epoch {
     }
 }
 
-fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError> {
+/// The value of a metric, or an error that lists those that there are.
+pub(super) fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError> {
     let found = metrics.get(name).copied();
     found.ok_or_else(|| TrainError::UnknownMetric {
         name: name.to_string(),
