@@ -5,6 +5,7 @@ mod batch_size;
 mod batch_source;
 mod callback;
 mod config;
+mod confusion;
 mod csv_log;
 mod curve;
 #[cfg(feature = "dashboard")]
