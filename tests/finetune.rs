@@ -237,6 +237,7 @@ fn the_pictures_are_svg_in_which_no_class_name_is_markup() {
 fn the_report_shows_the_trainings_and_the_kept_model_with_its_worst_images() {
     let (place, _) = &*COMPARED;
     let page = fs::read_to_string(place.path("out/report.html")).unwrap();
+    assert!(page.contains("class=\"status finished\""));
     let results = place.json("out/all_results.json");
     let mode = results["mode"].as_str().unwrap();
     for wanted in [
@@ -736,12 +737,19 @@ fn a_disk_that_fills_leaves_whole_lines_of_the_log_and_no_half_file() {
     fail(on_a_disk_of(0, &TRAINED.finetune("out", &replace)), &words);
     assert_eq!(TRAINED.left_in("out").unwrap(), kept);
     // The log fits, the report with its curves or the weights of 13 MB do not.
-    for (kib, words) in [
-        (12, &["cannot write out/report.html"][..]),
-        (1024, &["cannot write out/model.safetensors", words[1]]),
+    for (kib, words, status) in [
+        (12, &["cannot write out/report.html"][..], "running"),
+        (
+            1024,
+            &["cannot write out/model.safetensors", words[1]],
+            "broken",
+        ),
     ] {
         fail(on_a_disk_of(kib, &run), words);
         assert_eq!(place.left_in("out").unwrap(), REMAINS);
+        let report = fs::read_to_string(place.path("out/report.html")).unwrap();
+        assert!(report.contains(&format!("class=\"status {status}\"")));
+        assert!(status == "running" || report.contains(words[0]));
         let log = fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
         let whole = |line: &str| serde_json::from_str::<Value>(line).is_ok();
         assert!(log.ends_with('\n') && log.lines().all(whole), "{log}");

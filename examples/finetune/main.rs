@@ -85,6 +85,9 @@ fn train(args: &Args) -> Result<()> {
     let outcomes = match train_into(&folder, &setup) {
         Ok(outcomes) => outcomes,
         Err(error) => {
+            if let Some(report) = &setup.report {
+                report.borrow_mut().broken_off(format!("{error:#}"));
+            }
             folder.abandon();
             return Err(error);
         }

@@ -228,7 +228,7 @@ impl RunFolder {
         self.path(LOG)
     }
 
-    /// A report on the trainings to come.
+    /// A report on the trainings to come, which is finished when their results are written.
     pub fn report(&self, args: &Args, setup: &Setup) -> Result<HtmlReport> {
         let (model, images) = (setup.model.name, setup.images);
         let (train, eval) = images.counts();
@@ -236,7 +236,8 @@ impl RunFolder {
         Ok(HtmlReport::new(self.path(REPORT), title)
             .class_names(&images.class_names)
             .configuration(args)?
-            .version("candle-train", env!("CARGO_PKG_VERSION")))
+            .version("candle-train", env!("CARGO_PKG_VERSION"))
+            .open_ended())
     }
 
     /// The configuration of the model in the folder.
@@ -302,7 +303,7 @@ impl RunFolder {
         report.worst(set, &best.worst, |sample| {
             Ok(Shown::Image(setup.images.original(sample.index)?))
         });
-        report.write().with_context(|| self.unwritable(REPORT))
+        report.finish().with_context(|| self.unwritable(REPORT))
     }
 
     fn put_json(&self, name: &str, value: &impl Serialize) -> Result<()> {

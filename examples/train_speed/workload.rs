@@ -263,6 +263,7 @@ fn gpt(size: Size) -> Result<Workload> {
         heads: 4,
         dim: 128,
         dropout: 0.,
+        gradient_checkpointing: false,
     };
     let model = Flat(Gpt::new(&config, params.vb())?);
     let batch = (ids(&[n, tokens], 65)?, ids(&[n * tokens], 65)?);

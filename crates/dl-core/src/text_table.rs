@@ -2,31 +2,37 @@
 
 use std::fmt;
 
-/// Rows of cells; the columns from `right` on are numbers and end at the same place.
-pub(crate) struct TextTable<const N: usize> {
-    rows: Vec<[String; N]>,
+/// Rows of as many cells as the header has; the columns from `right` on are numbers and end at the
+/// same place.
+pub(crate) struct TextTable {
+    rows: Vec<Vec<String>>,
     right: usize,
 }
 
-impl<const N: usize> TextTable<N> {
-    pub(crate) fn new(header: [&str; N], right: usize) -> Self {
+impl TextTable {
+    pub(crate) fn new<'a>(header: impl IntoIterator<Item = &'a str>, right: usize) -> Self {
         Self {
-            rows: vec![header.map(String::from)],
+            rows: vec![header.into_iter().map(String::from).collect()],
             right,
         }
     }
 
-    pub(crate) fn push(&mut self, row: [String; N]) {
-        self.rows.push(row);
+    pub(crate) fn push(&mut self, row: impl IntoIterator<Item = String>) {
+        self.rows.push(row.into_iter().collect());
+    }
+
+    fn width(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     }
 }
 
-impl<const N: usize> fmt::Display for TextTable<N> {
+impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |i: usize| self.rows.iter().map(|row| row[i].chars().count()).max();
-        let widths: [usize; N] = std::array::from_fn(|i| width(i).unwrap_or(0));
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let widths: Vec<usize> = (0..columns).map(|i| self.width(i)).collect();
         for row in &self.rows {
-            let cells = row.iter().zip(widths).enumerate();
+            let cells = row.iter().zip(&widths).enumerate();
             let cells = cells.map(|(i, (cell, width))| match i < self.right {
                 true => format!("{cell:<width$}"),
                 false => format!("{cell:>width$}"),

@@ -47,7 +47,7 @@ fn blocks(params: &Params, again: bool) -> Result<Sequential> {
     let mut model = sequential(params.vb());
     for _ in 0..6 {
         model = match again {
-            true => model.add(|vb| checkpointed(params, vb, block))?,
+            true => model.add(|vb| checkpointed(vb, block))?,
             false => model.add(block)?,
         };
     }

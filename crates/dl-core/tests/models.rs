@@ -32,6 +32,7 @@ fn bottlenecks() -> ResNetConfig {
         widths: vec![3, 2],
         stem: ResNetStem::Cifar,
         classes: 5,
+        gradient_checkpointing: false,
     }
 }
 
@@ -78,6 +79,7 @@ fn gpt(vb: VarBuilder, ids: &Tensor) -> Result<Tensor> {
         heads: 2,
         dim: 8,
         dropout: 0.,
+        gradient_checkpointing: false,
     };
     Gpt::new(&config, vb)?.forward_t(ids, true)
 }

@@ -9,8 +9,8 @@ use dl_core::Params;
 use dl_core::data::{DataLoader, Image, StackTensors, TensorDataset};
 use dl_core::models::{Mlp, MlpConfig};
 use dl_core::train::{
-    Callback, CheckpointOptions, Epoch, Evaluator, Every, Flow, HtmlReport, Resume, Shown, Step,
-    TrainError, Trainer, TrainerConfig, Worst,
+    Callback, CheckpointOptions, Epoch, Evaluated, Evaluator, Every, Flow, HtmlReport, Plan,
+    Resume, Shown, Step, TrainError, Trainer, TrainerConfig, Worst,
 };
 use dl_optim::{Adam, Clip, Optimizer};
 
@@ -93,7 +93,8 @@ fn a_run_that_is_interrupted_leaves_its_report_and_the_resumed_one_has_every_ste
     run(whole.path(), EndAfter(usize::MAX, Err(()))).unwrap();
     let whole = page(whole.path());
     assert!(whole.contains("finished") && !whole.contains("broken off"));
-    assert_eq!(pictures(&whole).len(), 5);
+    // Five curves and the matrix of the latest evaluation.
+    assert_eq!(pictures(&whole).len(), 6);
     for (after, end) in [(5, Ok(Flow::Interrupt)), (7, Err(())), (14, Err(()))] {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path(), EndAfter(after, end)).unwrap_err();
@@ -286,4 +287,131 @@ fn fits_of_one_name_follow_each_other() {
     // 6 steps an epoch, 36 of 36; 3·8 + 8 + 8·2 + 2 scalars.
     let row = "<td>6</td><td>36</td><td>36</td><td>50</td>";
     assert!(page(folder.path()).contains(row));
+}
+
+/// A report as it is at each evaluation, if it is one that wants the classes.
+struct Watched {
+    report: HtmlReport,
+    wants: bool,
+    heard: Vec<(Evaluated, String)>,
+}
+
+impl Watched {
+    fn new(folder: &Path, wants: bool) -> Self {
+        Self {
+            report: HtmlReport::new(folder.join("report.html"), "points"),
+            wants,
+            heard: vec![],
+        }
+    }
+}
+
+impl Callback for Watched {
+    fn on_train_begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
+        self.report.on_train_begin(plan)
+    }
+
+    fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
+        self.report.on_step_end(step)
+    }
+
+    fn wants_confusion(&self) -> bool {
+        self.wants && self.report.wants_confusion()
+    }
+
+    fn on_evaluation(&mut self, found: &Evaluated) -> Result<Flow, TrainError> {
+        let flow = self.report.on_evaluation(found)?;
+        self.heard.push((found.clone(), self.report.html()?));
+        Ok(flow)
+    }
+}
+
+/// Two epochs of six steps, evaluated after every fourth and at the ends.
+fn two_epochs() -> TrainerConfig {
+    TrainerConfig {
+        epochs: 2,
+        eval_every: Every::Steps(4),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_report_under_way_shows_the_matrix_of_the_latest_evaluation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (params, model) = mlp();
+    let mut watched = Watched::new(folder.path(), true);
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    Trainer::new(&model, optimizer, two_epochs())
+        .callback(&mut watched)
+        .fit(&loader(), &loader())
+        .unwrap();
+    let steps: Vec<_> = watched.heard.iter().map(|(found, _)| found.step).collect();
+    assert_eq!(steps, [4, 8, 12]);
+    for (found, page) in &watched.heard {
+        let confusion = found.confusion.as_ref().unwrap();
+        assert_eq!(confusion.support().iter().sum::<u64>(), 22);
+        assert_eq!(confusion.accuracy(), found.metric("eval_accuracy").unwrap());
+        assert!(page.contains("class=\"status running\""));
+        assert_eq!(page.matches("Evaluation of ").count(), 1);
+        assert!(page.contains(&format!("Evaluation of this run at step {}", found.step)));
+        assert_eq!(page.matches("Scores by class").count(), 1);
+    }
+    // What the evaluator finds is shown in its place.
+    let found = Evaluator::new(&model).evaluate(&loader()).unwrap();
+    assert_eq!(
+        Some(&found.confusion),
+        watched.heard[2].0.confusion.as_ref()
+    );
+    watched.report.evaluation("points", &found);
+    let page = watched.report.html().unwrap();
+    assert!(!page.contains("at step 12") && page.contains("Evaluation: points"));
+    assert_eq!(page.matches("Scores by class").count(), 1);
+}
+
+#[test]
+fn no_matrix_is_counted_that_no_callback_wants_or_that_has_no_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (params, model) = mlp();
+    let optimizer = || Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    let mut unasked = Watched::new(folder.path(), false);
+    Trainer::new(&model, optimizer(), two_epochs())
+        .callback(&mut unasked)
+        .fit(&loader(), &loader())
+        .unwrap();
+    let mut regression = Watched::new(folder.path(), true);
+    let x = Tensor::ones((8, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let values = TensorDataset::new(x.clone(), x.narrow(1, 0, 2).unwrap()).unwrap();
+    let values = DataLoader::new(values, StackTensors).batch_size(2);
+    Trainer::new(&model, optimizer(), two_epochs())
+        .loss(|z, y| dl_core::losses::mse_loss(z, y, dl_core::losses::Reduction::None))
+        .no_metrics()
+        .callback(&mut regression)
+        .fit(&values, &values)
+        .unwrap();
+    for (found, page) in unasked.heard.iter().chain(&regression.heard) {
+        assert_eq!(found.confusion, None);
+        assert!(!page.contains("Scores by class"));
+    }
+    assert_eq!((unasked.heard.len(), regression.heard.len()), (3, 2));
+}
+
+#[test]
+fn a_report_with_more_to_come_is_finished_or_broken_off_when_it_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    let (params, model) = mlp();
+    let mut report = HtmlReport::new(&path, "points").open_ended();
+    report.broken_off("nothing was begun");
+    assert!(!path.exists());
+    let optimizer = Optimizer::new(params.trainable(), Adam::default()).unwrap();
+    Trainer::new(&model, optimizer, two_epochs())
+        .callback(&mut report)
+        .fit(&loader(), &loader())
+        .unwrap();
+    assert!(page(folder.path()).contains("class=\"status running\""));
+    report.finish().unwrap();
+    assert!(page(folder.path()).contains("class=\"status finished\""));
+    report.broken_off("the disk is full");
+    let broken = page(folder.path());
+    assert!(broken.contains("class=\"status broken\"") && broken.contains("the disk is full"));
 }

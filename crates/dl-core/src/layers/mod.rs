@@ -40,6 +40,7 @@ mod squeeze_excite;
 mod transformer;
 mod transformer_decoder;
 mod transformer_encoder;
+mod var_recorder;
 mod weight_norm;
 
 pub use adaptive_pool::{

@@ -85,6 +85,11 @@ impl<'a> MultiTaskLoss<'a> {
         Ok(self)
     }
 
+    /// The names of the tasks, in the order in which they were added.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tasks.iter().map(|task| task.name.as_str())
+    }
+
     /// The losses of a batch; an error without tasks or if their shapes differ.
     pub fn forward(&self, outputs: &Tensor, targets: &Tensor) -> Result<MultiTaskLosses> {
         let (mut total, mut parts) = (None, vec![]);

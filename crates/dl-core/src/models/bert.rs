@@ -9,6 +9,7 @@ use dl_autograd::{
 use serde::{Deserialize, Serialize};
 
 use super::heads::{merge_heads, split_heads};
+use super::segment::Segment;
 use crate::layers::{Dropout, Embedding, LayerNorm, Linear, embedding, layer_norm, linear};
 
 /// The sizes of an encoder, under the names of Hugging Face's `config.json`; other fields of such a
@@ -36,6 +37,10 @@ pub struct BertConfig {
     pub hidden_dropout_prob: f64,
     /// Dropout of the weights of attention, in `[0, 1]`. Default `0.1`.
     pub attention_probs_dropout_prob: f64,
+    /// Whether blocks keep their inputs alone for the backward, which runs them again
+    /// ([`checkpointed`](crate::layers::checkpointed())): less memory for a forward more, and the same
+    /// bits. Default `false`.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for BertConfig {
@@ -51,6 +56,7 @@ impl Default for BertConfig {
             layer_norm_eps: 1e-12,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -178,7 +184,7 @@ pub struct Bert {
     longest: usize,
     types: Embedding,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<Segment<Layer>>,
     pooler: Linear,
     dropout: Dropout,
 }
@@ -191,7 +197,11 @@ impl Bert {
             bail!("BERT needs a hidden_size that is a multiple of the heads, got {dim} and {heads}")
         }
         let embeddings = vb.pp("embeddings");
-        let layer = |i: usize| Layer::new(config, vb.pp("encoder").pp("layer").pp(i));
+        let layers = vb.pp("encoder").pp("layer");
+        let layer = |i: usize| {
+            let build = |vb| Layer::new(config, vb);
+            Segment::new(config.gradient_checkpointing, layers.pp(i), build)
+        };
         Ok(Self {
             words: table(config.vocab_size, dim, embeddings.pp("word_embeddings"))?,
             positions: table(
@@ -231,7 +241,10 @@ impl Bert {
         let mut x = self.embed(ids, types)?;
         x = self.dropout.forward_t(&x, train)?;
         for layer in &self.layers {
-            x = layer.forward(&x, mask.as_ref(), train)?;
+            let mask = mask.clone();
+            x = layer.forward(&x, train, move |layer, x| {
+                layer.forward(x, mask.as_ref(), train)
+            })?;
         }
         Ok(x)
     }

@@ -9,6 +9,7 @@ use dl_autograd::{
 use serde::{Deserialize, Serialize};
 
 use super::heads::{merge_heads, split_heads};
+use super::segment::Segment;
 use crate::layers::{Dropout, LayerNorm, Linear, layer_norm, linear};
 
 /// The sizes of a decoder; [`gpt2`](Self::gpt2) is the default.
@@ -27,6 +28,10 @@ pub struct GptConfig {
     pub dim: usize,
     /// Probability of all dropouts, in `[0, 1]`. Default `0.1`.
     pub dropout: f64,
+    /// Whether blocks keep their inputs alone for the backward, which runs them again
+    /// ([`checkpointed`](crate::layers::checkpointed())): less memory for a forward more, and the same
+    /// bits. Default `false`.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for GptConfig {
@@ -45,6 +50,7 @@ impl GptConfig {
             heads: 12,
             dim: 768,
             dropout: 0.1,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -129,7 +135,7 @@ impl ModuleT for Block {
 /// use candle_nn::ModuleT;
 /// use dl_core::{Params, models::{Gpt, GptConfig}};
 /// let params = Params::new(0, &Device::Cpu);
-/// let config = GptConfig { vocab_size: 65, block_size: 64, layers: 4, heads: 4, dim: 128, dropout: 0. };
+/// let config = GptConfig { vocab_size: 65, block_size: 64, layers: 4, heads: 4, dim: 128, ..GptConfig::gpt2() };
 /// let model = Gpt::new(&config, params.vb())?;
 /// assert_eq!(params.parameter_count(), 809_856);
 /// let y = model.forward_t(&Tensor::new(&[[1u32, 2, 3]], &Device::Cpu)?, false)?;
@@ -140,7 +146,7 @@ impl ModuleT for Block {
 pub struct Gpt {
     tokens: Tensor,
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<Segment<Block>>,
     norm: LayerNorm,
     dropout: Dropout,
 }
@@ -160,7 +166,10 @@ impl Gpt {
             },
         );
         let table = |name, rows| vb.pp(name).get_with_hints((rows, dim), "weight", normal);
-        let block = |i: usize| Block::new(config, vb.pp("h").pp(i));
+        let block = |i: usize| {
+            let build = |vb| Block::new(config, vb);
+            Segment::new(config.gradient_checkpointing, vb.pp("h").pp(i), build)
+        };
         Ok(Self {
             tokens: table("wte", config.vocab_size)?,
             positions: table("wpe", config.block_size)?,
@@ -186,7 +195,7 @@ impl ModuleT for Gpt {
         let tokens = embedding(&self.tokens, ids, None)?;
         let mut x = self.dropout.forward_t(&add(&tokens, &positions)?, train)?;
         for block in &self.blocks {
-            x = block.forward_t(&x, train)?;
+            x = block.forward(&x, train, move |block, x| block.forward_t(x, train))?;
         }
         dl_autograd::linear(&self.norm.forward(&x)?, &self.tokens, None)
     }

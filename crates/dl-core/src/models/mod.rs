@@ -10,6 +10,7 @@ mod lenet;
 mod mlp;
 mod mobilenet_v2;
 mod resnet;
+mod segment;
 mod vgg;
 
 pub use bert::{Bert, BertConfig};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ImageClassifier;
 use super::conv_norm::ConvNorm;
+use super::segment::Segment;
 use crate::layers::{Linear, linear};
 
 /// What a stage repeats.
@@ -53,6 +54,10 @@ pub struct ResNetConfig {
     pub stem: ResNetStem,
     /// Number of classes. Default `1000`.
     pub classes: usize,
+    /// Whether blocks keep their inputs alone for the backward, which runs them again
+    /// ([`checkpointed`](crate::layers::checkpointed())): less memory for a forward more, and the same
+    /// bits. Default `false`.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for ResNetConfig {
@@ -95,6 +100,7 @@ impl ResNetConfig {
             widths: vec![64, 128, 256, 512],
             stem: ResNetStem::ImageNet,
             classes: 1000,
+            gradient_checkpointing: false,
         }
     }
 
@@ -105,6 +111,7 @@ impl ResNetConfig {
             widths: vec![16, 32, 64],
             stem: ResNetStem::Cifar,
             classes: 10,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -192,7 +199,7 @@ impl ModuleT for Block {
 pub struct ResNet {
     stem: ConvNorm,
     pool: bool,
-    stages: Vec<Vec<Block>>,
+    stages: Vec<Vec<Segment<Block>>>,
     classifier: Linear,
 }
 
@@ -223,12 +230,9 @@ impl ResNet {
             let mut stage = vec![];
             for j in 0..blocks {
                 let stride = if i > 0 && j == 0 { 2 } else { 1 };
-                stage.push(Block::new(
-                    config.block,
-                    (channels, width),
-                    stride,
-                    vb.pp(j),
-                )?);
+                let build = |vb| Block::new(config.block, (channels, width), stride, vb);
+                let block = Segment::new(config.gradient_checkpointing, vb.pp(j), build)?;
+                stage.push(block);
                 channels = width * config.block.expansion();
             }
             stages.push(stage);
@@ -255,7 +259,7 @@ impl ImageClassifier for ResNet {
             x = max_pool2d(&x, &config)?;
         }
         for block in self.stages.iter().flatten() {
-            x = block.forward_t(&x, train)?;
+            x = block.forward(&x, train, move |block, x| block.forward_t(x, train))?;
         }
         global_avg_pool(&x)
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use crate::checkpoint::{Part, Values};
+use crate::metrics::ConfusionMatrix;
 
 /// A callback's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +88,9 @@ pub struct Evaluated {
     pub step: usize,
     /// What was found, with `eval_` in front: `eval_loss`, `eval_accuracy`.
     pub metrics: BTreeMap<String, f64>,
+    /// Which class was taken for which, if a callback [wants](Callback::wants_confusion) to know it and
+    /// the outputs are logits `(n, classes)` of at most 100 classes, the targets one class each.
+    pub confusion: Option<ConfusionMatrix>,
 }
 
 impl Evaluated {
@@ -146,7 +150,8 @@ impl Epoch {
     }
 }
 
-fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError> {
+/// The value of a metric, or an error that lists those that there are.
+pub(super) fn named(metrics: &BTreeMap<String, f64>, name: &str) -> Result<f64, TrainError> {
     let found = metrics.get(name).copied();
     found.ok_or_else(|| TrainError::UnknownMetric {
         name: name.to_string(),
@@ -205,6 +210,12 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
+    /// Whether evaluations are to count which class is taken for which, where there are classes.
+    /// Default no.
+    fn wants_confusion(&self) -> bool {
+        false
+    }
+
     /// After each evaluation.
     fn on_evaluation(&mut self, _: &Evaluated) -> Result<Flow, TrainError> {
         Ok(Flow::Continue)
@@ -260,6 +271,10 @@ impl<C: Callback + ?Sized> Callback for &mut C {
 
     fn on_step_end(&mut self, step: &Step) -> Result<Flow, TrainError> {
         (**self).on_step_end(step)
+    }
+
+    fn wants_confusion(&self) -> bool {
+        (**self).wants_confusion()
     }
 
     fn on_evaluation(&mut self, found: &Evaluated) -> Result<Flow, TrainError> {

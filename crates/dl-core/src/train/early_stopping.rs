@@ -23,7 +23,7 @@ use crate::checkpoint::{Goal, Part};
 /// let mut stopping = EarlyStopping::minimize("eval_loss").patience(2);
 /// let mut hear = |step, loss| {
 ///     let metrics = [("eval_loss".to_string(), loss)].into();
-///     stopping.on_evaluation(&Evaluated { epoch: step, step, metrics })
+///     stopping.on_evaluation(&Evaluated { epoch: step, step, metrics, confusion: None })
 /// };
 /// assert_eq!(hear(1, 0.5)?, Flow::Continue);
 /// assert_eq!(hear(2, 0.6)?, Flow::Continue);
@@ -180,6 +180,7 @@ mod tests {
             epoch: step,
             step,
             metrics,
+            confusion: None,
         };
         stopping.on_evaluation(&found).unwrap()
     }
@@ -251,6 +252,7 @@ mod tests {
             epoch: 1,
             step: 1,
             metrics,
+            confusion: None,
         };
         let error = EarlyStopping::minimize("loss").on_evaluation(&found);
         assert_eq!(

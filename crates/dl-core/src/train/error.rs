@@ -109,6 +109,18 @@ pub enum TrainError {
         /// The name.
         name: String,
     },
+    /// A data set of an evaluation gives no batch.
+    #[error("the data set `{name}` gives no batch")]
+    EmptySet {
+        /// The name.
+        name: String,
+    },
+    /// Two metrics of an evaluation have the same name, such as that of the loss.
+    #[error("two metrics are called `{name}`")]
+    DuplicateMetric {
+        /// The name.
+        name: String,
+    },
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {reason}")]
     Signal {
@@ -174,6 +186,16 @@ impl TrainError {
         match self {
             Self::Interrupted { .. } => 130,
             _ => 1,
+        }
+    }
+
+    /// The same, where it can be said of the data set of this name.
+    pub(super) fn of_set(self, name: &str) -> Self {
+        match self {
+            Self::NoBatches { .. } => Self::EmptySet {
+                name: name.to_string(),
+            },
+            error => error,
         }
     }
 }

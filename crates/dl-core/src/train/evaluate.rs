@@ -5,6 +5,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ModuleT;
 
+use super::inference::Inference;
 use super::trainer::Loss;
 use super::{Batch, TrainError};
 use crate::data::DataError;
@@ -34,9 +35,11 @@ pub fn evaluate(
     loss: &Loss,
     device: &Device,
 ) -> Result<Evaluation, TrainError> {
+    let mut inference = Inference::new(model);
+    inference.device = device.clone();
     let mut counts = Counts::new();
     for batch in batches {
-        Answer::of(model, &batch?, loss, device)?.count(&mut counts)?;
+        Answer::of(&inference, &batch?, loss)?.count(&mut counts)?;
     }
     counts.finish()
 }
@@ -50,21 +53,18 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn of(
-        model: &dyn ModuleT,
-        (inputs, labels): &Batch,
+        inference: &Inference,
+        batch: &Batch,
         loss: &Loss,
-        device: &Device,
     ) -> candle_core::Result<Self> {
-        let labels = labels.to_device(device)?;
-        let logits = model.forward_t(&inputs.to_device(device)?, false)?.detach();
-        // In f64, so that a mean over batches of any size is the mean over all samples.
-        let losses = loss(&logits, &labels)?
-            .flatten_all()?
-            .to_dtype(DType::F64)?;
-        Ok(Self {
-            losses: losses.to_vec1()?,
-            logits,
-            labels,
+        inference.judged(batch, |logits, labels| {
+            // In f64, so that a mean over batches of any size is the mean over all samples.
+            let losses = loss(logits, labels)?.flatten_all()?;
+            Ok(Self {
+                losses: losses.to_dtype(DType::F64)?.to_vec1()?,
+                logits: logits.clone(),
+                labels: labels.clone(),
+            })
         })
     }
 
@@ -97,10 +97,6 @@ impl Counts {
             samples: 0,
             confusion: None,
         }
-    }
-
-    pub(super) fn samples(&self) -> usize {
-        self.samples
     }
 
     pub(super) fn finish(self) -> Result<Evaluation, TrainError> {

@@ -32,11 +32,24 @@ impl Objective<'_> {
             Self::Tasks(loss) => {
                 let found = loss.forward(output, targets)?;
                 let parts = found.parts.iter();
-                let parts = parts.map(|(name, part)| Ok((format!("loss_{name}"), mean_of(part)?)));
+                let parts = parts.map(|(name, part)| Ok((part_name(name), mean_of(part)?)));
                 Ok((found.total, parts.collect::<Result<_>>()?))
             }
         }
     }
+
+    /// The names of the parts.
+    pub(super) fn part_names(&self) -> Vec<String> {
+        match self {
+            Self::One(_) => vec![],
+            Self::Tasks(loss) => loss.names().map(part_name).collect(),
+        }
+    }
+}
+
+/// What the loss of a task is called among the metrics.
+fn part_name(task: &str) -> String {
+    format!("loss_{task}")
 }
 
 /// Cross-entropy of logits and classes.
@@ -82,20 +95,22 @@ impl Means {
         Ok(())
     }
 
-    /// The loss, its parts and the metrics of a batch that is not trained on.
+    /// Adds the loss, its parts and the metrics of a batch that is not trained on, and gives the loss
+    /// of each sample.
     pub(super) fn add_batch(
         &mut self,
         objective: &Objective,
         metrics: &Metrics,
         output: &Tensor,
         targets: &Tensor,
-    ) -> Result<()> {
+    ) -> Result<Tensor> {
         let (losses, parts) = objective.of(output, targets)?;
         self.merge("loss", &mean_of(&losses)?);
         for (name, mean) in &parts {
             self.merge(name, mean);
         }
-        self.add_metrics(metrics, output, targets)
+        self.add_metrics(metrics, output, targets)?;
+        Ok(losses)
     }
 
     pub(super) fn into_inner(self) -> BTreeMap<String, Mean> {

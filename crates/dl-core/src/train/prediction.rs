@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use candle_core::{Result, bail};
 
 use super::evaluate::Answer;
+use super::named_batches::SampleName;
 use crate::metrics::{Scores, argmax};
 
 /// What a model says about one sample.
@@ -62,11 +63,8 @@ impl Prediction {
     }
 }
 
-/// The predictions of a batch whose samples have these indices and names.
-pub(super) fn predictions(
-    answer: &Answer,
-    samples: Vec<(usize, String)>,
-) -> Result<Vec<Prediction>> {
+/// The predictions of a batch whose samples have these names.
+pub(super) fn predictions(answer: &Answer, samples: Vec<SampleName>) -> Result<Vec<Prediction>> {
     let scores = Scores::new(&answer.logits, &answer.labels)?;
     let (rows, losses) = (scores.len() as usize, answer.losses.len());
     if rows != samples.len() || losses != rows {

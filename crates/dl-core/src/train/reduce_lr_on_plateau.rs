@@ -21,7 +21,7 @@ use crate::checkpoint::Part;
 /// let mut plateau = ReduceLrOnPlateau::new("eval_loss", config, 0.1)?;
 /// let mut hear = |step, loss| {
 ///     let metrics = [("eval_loss".to_string(), loss)].into();
-///     plateau.on_evaluation(&Evaluated { epoch: step, step, metrics })
+///     plateau.on_evaluation(&Evaluated { epoch: step, step, metrics, confusion: None })
 /// };
 /// assert_eq!(hear(1, 0.7)?, Flow::Continue);
 /// assert_eq!(hear(2, 0.7)?, Flow::ScaleLr(0.5));

@@ -10,11 +10,13 @@ use dl_optim::{Accumulator, Constant, LossScaler, NonFinite, Optimizer, Schedule
 use serde::{Deserialize, Serialize};
 
 use super::averages::Averages;
+use super::confusion::Confusion;
 use super::objective::{Means, Metrics, Objective, accuracy, classes};
 use super::{Batch, MixedPrecision, StepReport, TrainError, TrainStep, Window};
 use crate::Params;
 use crate::checkpoint::{Part, Snapshot};
 use crate::data::{DataError, Position};
+use crate::metrics::ConfusionMatrix;
 use crate::summary::{first_non_finite, is_finite};
 
 /// The parts of its state.
@@ -52,9 +54,15 @@ pub struct Supervised<'a> {
     pub(super) non_finite: NonFinite,
     pub(super) loss_scaler: Option<LossScaler>,
     keep_gradients: bool,
+    keep_confusion: bool,
+    /// Of the last evaluation.
+    confusion: Option<ConfusionMatrix>,
     /// The model's, for checkpoints.
     pub(super) params: Option<Params>,
 }
+
+/// Metrics by name, and the confusion matrix if one is wanted and there are classes.
+type Found = (BTreeMap<String, f64>, Option<ConfusionMatrix>);
 
 /// A model as it came, or built again.
 pub(super) enum Model<'a> {
@@ -118,6 +126,8 @@ impl<'a> Supervised<'a> {
             non_finite: NonFinite::Error,
             loss_scaler: None,
             keep_gradients: false,
+            keep_confusion: false,
+            confusion: None,
             params: None,
         }
     }
@@ -279,17 +289,19 @@ impl<'a> Supervised<'a> {
     fn found(
         &self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
-    ) -> Result<BTreeMap<String, f64>, TrainError> {
+    ) -> Result<Found, TrainError> {
         let objective = self.eval_objective.as_ref().unwrap_or(&self.objective);
         let (mut means, _products) = (Means::default(), self.mixed_precision.scope()?);
+        let mut confusion = Confusion::new(self.keep_confusion);
         for batch in batches {
             let (inputs, targets) = batch?;
             let inputs = inputs.to_device(&self.device)?;
             let targets = targets.to_device(&self.device)?;
             let output = self.model.forward_t(&inputs, false)?.detach();
             means.add_batch(objective, &self.metrics, &output, &targets)?;
+            confusion.add(&output, &targets);
         }
-        Ok(means.compute())
+        Ok((means.compute(), confusion.finish()))
     }
 
     fn params(&self) -> Result<&Params, TrainError> {
@@ -366,11 +378,21 @@ impl TrainStep<Batch> for Supervised<'_> {
         &mut self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<BTreeMap<String, f64>, TrainError> {
-        match &self.averages {
+        let (metrics, confusion) = match &self.averages {
             Some(averages) if averages.updates() > 0 => averages.with(|| self.found(batches))?,
             // Some rules train at another place than they are evaluated at.
             _ => self.optimizer.with_eval(|| self.found(batches))?,
-        }
+        }?;
+        self.confusion = confusion;
+        Ok(metrics)
+    }
+
+    fn keep_confusion(&mut self, keep: bool) {
+        self.keep_confusion = keep;
+    }
+
+    fn take_confusion(&mut self) -> Option<ConfusionMatrix> {
+        self.confusion.take()
     }
 
     fn scale_lr(&mut self, factor: f64) {

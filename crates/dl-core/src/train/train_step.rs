@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::TrainError;
 use crate::checkpoint::{Part, Snapshot};
 use crate::data::{DataError, Position};
-use crate::metrics::Mean;
+use crate::metrics::{ConfusionMatrix, Mean};
 
 /// The batches of one step, each with its place in the data.
 pub type Window<'w, B> = dyn Iterator<Item = Result<(Position, B), DataError>> + 'w;
@@ -101,6 +101,16 @@ pub trait TrainStep<B> {
     ) -> Result<BTreeMap<String, f64>, TrainError> {
         let _ = batches;
         Ok(BTreeMap::new())
+    }
+
+    /// Whether the next evaluation is to count which class is taken for which, where there are classes.
+    fn keep_confusion(&mut self, keep: bool) {
+        let _ = keep;
+    }
+
+    /// What the last evaluation counted, if it was asked to and could. Default nothing.
+    fn take_confusion(&mut self) -> Option<ConfusionMatrix> {
+        None
     }
 
     /// Multiplies the learning rate from now on; asked for by a callback.

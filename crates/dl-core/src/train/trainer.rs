@@ -557,6 +557,9 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
 
     fn evaluate(&mut self) -> Result<Flow, TrainError> {
         let begun = Instant::now();
+        let mut callbacks = self.trainer.callbacks.iter();
+        let wanted = callbacks.any(|callback| callback.wants_confusion());
+        self.trainer.step.keep_confusion(wanted);
         let found = self.found(self.trainer.config.limit_eval_batches)?;
         self.state.totals.eval_seconds += begun.elapsed().as_secs_f64();
         let metrics: BTreeMap<_, _> = found
@@ -569,6 +572,7 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             epoch: self.state.position.epoch as usize + 1,
             step: self.state.step,
             metrics,
+            confusion: self.trainer.step.take_confusion(),
         };
         self.tell(|callback| callback.on_evaluation(&evaluated))
     }

@@ -28,7 +28,7 @@ use terminal::{Terminal, Wish};
 /// use dl_core::train::{Callback, Dashboard, Evaluated, Flow};
 /// let mut dashboard = Dashboard::new("clothes")?;
 /// let metrics = [("eval_accuracy".to_string(), 0.875)].into();
-/// let found = Evaluated { epoch: 1, step: 50, metrics };
+/// let found = Evaluated { epoch: 1, step: 50, metrics, confusion: None };
 /// // Nobody has pressed a key.
 /// assert_eq!(dashboard.on_evaluation(&found)?, Flow::Continue);
 /// # Ok::<(), dl_core::train::TrainError>(())

@@ -208,6 +208,7 @@ mod tests {
             epoch: 1,
             step: 50,
             metrics: metrics.into(),
+            confusion: None,
         });
         screen
     }

@@ -24,7 +24,7 @@ use run::Run;
 use sample_card::{SampleCard, View};
 
 /// Writes `report.html`: curves by step and epoch, evaluations with their confusion matrix, the scores
-/// of each class and the worst samples, the configuration, times, checkpoints and versions.
+/// of each class and, of those at the end, the worst samples, the configuration, times, checkpoints and versions.
 ///
 /// The file needs nothing beside it: no script, style, font or picture comes from elsewhere, and its
 /// own policy forbids it. It follows the reader's light or dark theme, and all names and texts are
@@ -34,7 +34,8 @@ use sample_card::{SampleCard, View};
 /// is part of the checkpoint. However long the run, a curve has at most 1,000 points: means of
 /// neighbours.
 ///
-/// As a callback it draws the training; what [`Evaluator`](super::Evaluator) finds is added afterwards:
+/// As a callback it draws the training, with the latest evaluation of a classifier of up to 100 classes.
+/// What [`Evaluator`](super::Evaluator) finds is added afterwards, in place of that evaluation:
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -81,6 +82,8 @@ pub struct HtmlReport {
     sets: Vec<Set>,
     checkpoints: Vec<Saved>,
     status: Status,
+    /// Whether a training that is over is not all that the report is about.
+    open_ended: bool,
     written: Option<Instant>,
 }
 
@@ -127,6 +130,7 @@ impl HtmlReport {
             sets: vec![],
             checkpoints: vec![],
             status: Status::Running,
+            open_ended: false,
             written: None,
         }
     }
@@ -148,6 +152,13 @@ impl HtmlReport {
     /// Adds the version of something that the run depends on, such as of the data.
     pub fn version(mut self, name: impl Into<String>, version: impl ToString) -> Self {
         self.versions.push((name.into(), version.to_string()));
+        self
+    }
+
+    /// Says `running` until [`HtmlReport::finish`], also when a training is over: for a program that goes
+    /// on with another one, or with results to write. Default `finished` after each training.
+    pub fn open_ended(mut self) -> Self {
+        self.open_ended = true;
         self
     }
 
@@ -210,6 +221,22 @@ impl HtmlReport {
         })?;
         self.written = Some(Instant::now());
         Ok(())
+    }
+
+    /// Says that all is finished, and puts the page in its place.
+    pub fn finish(&mut self) -> Result<(), TrainError> {
+        self.status = Status::Finished;
+        self.write()
+    }
+
+    /// Says that the run was broken off and why, such as by a failure behind the training. A page that was
+    /// never written stays unwritten, and one that cannot be is a warning: the failure is what matters.
+    pub fn broken_off(&mut self, reason: impl ToString) {
+        self.status = Status::Broken(reason.to_string());
+        // A run that did not even begin must not take the place of an earlier report.
+        if self.written.is_some() {
+            self.write_or_warn();
+        }
     }
 
     /// While the run goes on: a page that cannot be written now can be later, and is no reason to end
@@ -298,6 +325,10 @@ impl Callback for HtmlReport {
         Ok(Flow::Continue)
     }
 
+    fn wants_confusion(&self) -> bool {
+        true
+    }
+
     fn on_evaluation(&mut self, found: &Evaluated) -> Result<Flow, TrainError> {
         self.current().evaluated(found);
         self.write_now_and_then();
@@ -316,16 +347,14 @@ impl Callback for HtmlReport {
     }
 
     fn on_train_end(&mut self) -> Result<(), TrainError> {
-        self.status = Status::Finished;
-        self.write()
+        match self.open_ended {
+            true => self.write(),
+            false => self.finish(),
+        }
     }
 
     fn on_error(&mut self, error: &TrainError) {
-        self.status = Status::Broken(error.to_string());
-        // A run that did not even begin must not take the place of an earlier report.
-        if self.written.is_some() {
-            self.write_or_warn();
-        }
+        self.broken_off(error);
     }
 
     fn state(&self) -> Result<Option<(String, Part)>, TrainError> {

@@ -7,13 +7,13 @@ use super::run::Run;
 use super::sample_card::{SampleCard, View};
 use super::utc::utc;
 use super::{HtmlReport, Set, Status, pictures};
+use crate::metrics::ConfusionMatrix;
 use crate::plot::{PlotError, confusion_matrix};
 use crate::text_table::thousands;
 use crate::train::Epoch;
+use crate::train::confusion::MOST_CLASSES;
 use crate::train::sizes::{bytes, duration, number, percent};
 
-/// The picture of a matrix of more classes would be larger than a page can be.
-const MOST_CLASSES: usize = 100;
 /// Rows of a table of epochs.
 const MOST_EPOCHS: usize = 200;
 /// Rows of a table of confusions.
@@ -39,6 +39,9 @@ pub(super) fn page(report: &HtmlReport, now: u64) -> Result<Markup, PlotError> {
                     (trainings(report))
                     (curves(report)?)
                     @for set in &report.sets { (evaluation(report, set)?) }
+                    @if report.sets.is_empty() {
+                        @for run in &report.drawn.runs { (latest(report, run)?) }
+                    }
                     (times(&report.drawn.runs))
                     (configuration(report))
                     (checkpoints(report))
@@ -177,15 +180,31 @@ fn evaluation(report: &HtmlReport, set: &Set) -> Result<Markup, PlotError> {
             " (" (format!("{rate:.0}")) " a second): loss " (number(found.loss))
             ", accuracy " (percent(found.accuracy)) ", macro F1 " (percent(found.confusion.macro_f1())) "."
         }
-        (matrix(report, set)?)
-        (confusions(report, set))
-        (classes(report, set))
+        (matrix(report, &found.confusion)?)
+        (confusions(report, &found.confusion))
+        (classes(report, &found.confusion))
         (worst(report, set))
     })
 }
 
-fn matrix(report: &HtmlReport, set: &Set) -> Result<Markup, PlotError> {
-    let confusion = &set.found.confusion;
+/// The latest evaluation of a training, if it was one of classes.
+fn latest(report: &HtmlReport, run: &Run) -> Result<Markup, PlotError> {
+    let Some((step, confusion)) = &run.confusion else {
+        return Ok(html! {});
+    };
+    Ok(html! {
+        h2 { "Evaluation of " (named(run)) " at step " (thousands(*step)) }
+        p {
+            "Accuracy " (percent(confusion.accuracy()))
+            ", macro F1 " (percent(confusion.macro_f1())) "."
+        }
+        (matrix(report, confusion)?)
+        (confusions(report, confusion))
+        (classes(report, confusion))
+    })
+}
+
+fn matrix(report: &HtmlReport, confusion: &ConfusionMatrix) -> Result<Markup, PlotError> {
     if !(1..=MOST_CLASSES).contains(&confusion.classes()) {
         return Ok(html! {});
     }
@@ -194,8 +213,7 @@ fn matrix(report: &HtmlReport, set: &Set) -> Result<Markup, PlotError> {
 }
 
 /// The pairs of classes that are taken for each other most often.
-fn confusions(report: &HtmlReport, set: &Set) -> Markup {
-    let confusion = &set.found.confusion;
+fn confusions(report: &HtmlReport, confusion: &ConfusionMatrix) -> Markup {
     let mut pairs: Vec<(u64, usize, usize)> = vec![];
     for (truth, row) in confusion.rows().enumerate() {
         let wrong = row
@@ -225,8 +243,9 @@ fn confusions(report: &HtmlReport, set: &Set) -> Markup {
     }
 }
 
-fn classes(report: &HtmlReport, set: &Set) -> Markup {
-    let confusion = &set.found.confusion;
+fn classes(report: &HtmlReport, confusion: &ConfusionMatrix) -> Markup {
+    let support = confusion.support();
+    let samples: u64 = support.iter().sum();
     let scores = [confusion.precision(), confusion.recall(), confusion.f1()];
     let macros = [
         confusion.macro_precision(),
@@ -238,7 +257,7 @@ fn classes(report: &HtmlReport, set: &Set) -> Markup {
         div.scroll { table {
             thead { tr { th { "class" } th { "samples" } th { "precision" } th { "recall" } th { "F1" } } }
             tbody {
-                @for (class, support) in confusion.support().into_iter().enumerate() {
+                @for (class, support) in support.into_iter().enumerate() {
                     tr {
                         td { (report.class(class)) }
                         td { (thousands(support as usize)) }
@@ -247,7 +266,7 @@ fn classes(report: &HtmlReport, set: &Set) -> Markup {
                 }
                 tr.total {
                     td { "macro average" }
-                    td { (thousands(set.found.samples)) }
+                    td { (thousands(samples as usize)) }
                     @for score in macros { (share(score)) }
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::ConfusionMatrix;
 use crate::train::curve::Curve;
 use crate::train::{Epoch, Evaluated, Plan, Step};
 
@@ -26,6 +27,9 @@ pub(super) struct Run {
     /// `train_loss`, `learning_rate`, `grad_norm`, `eval_accuracy` and the like.
     pub(super) by_step: BTreeMap<String, Curve>,
     pub(super) epochs: Vec<Epoch>,
+    /// That of the latest evaluation which had one, and its step.
+    #[serde(default)]
+    pub(super) confusion: Option<(usize, ConfusionMatrix)>,
 }
 
 impl Run {
@@ -60,6 +64,9 @@ impl Run {
     pub(super) fn evaluated(&mut self, found: &Evaluated) {
         for (name, value) in &found.metrics {
             self.push(name, *value);
+        }
+        if let Some(confusion) = &found.confusion {
+            self.confusion = Some((self.step, confusion.clone()));
         }
     }
 
