@@ -33,7 +33,7 @@ pub(crate) fn link(inputs: &[Tensor], value: &Tensor, op: &Arc<dyn CustomOpN>) -
     }
     chain.apply_op1(Head {
         inputs: inputs.to_vec(),
-        value: whole(&value.detach())?,
+        value: Mutex::new(Some(whole(&value.detach())?)),
         op: op.clone(),
         aside,
     })
@@ -94,18 +94,23 @@ impl CustomOp2 for Link {
 
 struct Head {
     inputs: Vec<Tensor>,
-    value: Tensor,
+    /// Until it has become the result, which has a memory of its own.
+    value: Mutex<Option<Tensor>>,
     op: Arc<dyn CustomOpN>,
     aside: Aside,
 }
 
 impl Head {
-    fn elsewhere<T>(&self) -> Result<T> {
-        bail!(
-            "{} was computed on {:?}",
-            self.op.name(),
-            self.value.device()
-        )
+    fn take(&self) -> Result<Tensor> {
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        match value.take() {
+            Some(value) => Ok(value),
+            None => bail!("{} has given its result already", self.op.name()),
+        }
+    }
+
+    fn elsewhere<T>(&self, value: &Tensor) -> Result<T> {
+        bail!("{} was computed on {:?}", self.op.name(), value.device())
     }
 }
 
@@ -115,26 +120,29 @@ impl CustomOp1 for Head {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (s, l) = self.value.storage_and_layout();
+        let value = self.take()?;
+        let (s, l) = value.storage_and_layout();
         match &*s {
             Storage::Cpu(s) => Ok((s.try_clone(l)?, l.shape().clone())),
-            _ => self.elsewhere(),
+            _ => self.elsewhere(&value),
         }
     }
 
     fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (s, l) = self.value.storage_and_layout();
+        let value = self.take()?;
+        let (s, l) = value.storage_and_layout();
         match &*s {
             Storage::Cuda(s) => Ok((s.try_clone(l)?, l.shape().clone())),
-            _ => self.elsewhere(),
+            _ => self.elsewhere(&value),
         }
     }
 
     fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
-        let (s, l) = self.value.storage_and_layout();
+        let value = self.take()?;
+        let (s, l) = value.storage_and_layout();
         match &*s {
             Storage::Metal(s) => Ok((s.try_clone(l)?, l.shape().clone())),
-            _ => self.elsewhere(),
+            _ => self.elsewhere(&value),
         }
     }
 
