@@ -264,16 +264,21 @@ def run(name):
 
 
 def table(path):
-    """Medians of all rounds. The file has pairs of lines, ours and then PyTorch's."""
-    rows, torch = {}, "?"
+    """Medians of all rounds. The file has lines of ours, of PyTorch and of the peers named in them."""
+    rows, torch, peers = {}, "?", []
     for line in map(json.loads, open(path)):
-        whose = "theirs" if "torch" in line else "ours"
+        whose = "theirs" if "torch" in line else line.get("peer", "ours")
         torch = line.get("torch", torch)
-        rows.setdefault(line["workload"], {"ours": [], "theirs": []})[whose].append(line)
+        if "peer" in line and whose not in peers:
+            peers.append(whose)
+        rows.setdefault(line["workload"], {}).setdefault(whose, []).append(line)
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if "model name" in l), "?")
     print(f"PyTorch {torch}, 2 threads, {cpu}, {platform.system()}, {time.strftime('%Y-%m-%d')}\n")
-    print("| workload | ours | PyTorch | ours ÷ PyTorch | GFLOP/s | memory, ours ÷ PyTorch |")
-    print("|---|---:|---:|---:|---:|---:|")
+    head = ["workload", "ours", "PyTorch", "ours ÷ PyTorch", "GFLOP/s", "memory, ours ÷ PyTorch"]
+    for peer in peers:
+        head += [peer, f"ours ÷ {peer.split()[0]}"]
+    print(f"| {' | '.join(head)} |")
+    print("|---|" + "---:|" * (len(head) - 1))
     for name, row in rows.items():
         median = lambda whose, key: statistics.median(line[key] for line in row[whose])
         ours, theirs = median("ours", "ms_per_step"), median("theirs", "ms_per_step")
@@ -282,6 +287,12 @@ def table(path):
         cells = [name, f"{ours:.2f} ms", f"{theirs:.2f} ms", f"{ours / theirs:.2f}"]
         cells += [f"{gflops:.0f}" if gflops else ""]
         cells += [f"{memory[0]:.0f} MB ÷ {memory[1]:.0f} MB = {memory[0] / memory[1]:.2f}"]
+        for peer in peers:
+            if peer not in row:
+                cells += ["", ""]
+                continue
+            step, megabytes = median(peer, "ms_per_step"), median(peer, "peak_rss_mb")
+            cells += [f"{step:.2f} ms, {megabytes:.0f} MB", f"{ours / step:.2f}"]
         print(f"| {' | '.join(cells)} |")
 
 
