@@ -10,6 +10,7 @@ pytorch_optimizer's.
 
 import functools
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -44,7 +45,7 @@ def without_fused(make):
     return made
 
 
-TARGET = pathlib.Path(__file__).parents[2] / "target/criterion"
+TARGET = pathlib.Path(__file__).parents[2] / os.environ.get("CARGO_TARGET_DIR", "target") / "criterion"
 SETS = {"25 M in 50": (50, 500_000), "64 k in 1000": (1000, 64)}
 RULES = {
     "sgd": (functools.partial(torch.optim.SGD, momentum=0.9), False),
