@@ -1,5 +1,7 @@
 //! Where the loop takes its batches from.
 
+use std::time::{Duration, Instant};
+
 use crate::data::{
     Batches, Collate, DataError, DataLoader, Dataset, IterableDataset, Position, StreamLoader,
 };
@@ -121,33 +123,42 @@ impl<B> BatchStream<B> for Batches<B> {
     }
 }
 
-/// A stream that is one batch ahead, to know whether there is another.
+/// A stream that reads a batch ahead when it is asked whether there is one.
+///
+/// Not sooner: a batch that is used as soon as it is made is still in the caches.
 pub(super) struct Feed<'s, B> {
     stream: Box<dyn BatchStream<B> + 's>,
-    ahead: Option<(Position, Result<B, DataError>)>,
+    /// What was read and not yet handed out.
+    ahead: Option<Option<Read<B>>>,
     /// Behind the last batch that was handed out.
     position: Position,
-    /// Batches that may still be handed out.
+    /// Batches that may still be read.
     left: usize,
+    waited: Duration,
 }
+
+/// A batch with its place in the data, or what went wrong with it.
+type Read<B> = (Position, Result<B, DataError>);
 
 impl<'s, B> Feed<'s, B> {
     /// `limit` is how many batches the whole epoch may have.
     pub(super) fn new(stream: Box<dyn BatchStream<B> + 's>, limit: Option<usize>) -> Self {
         let position = stream.next_position();
         let limit = limit.unwrap_or(usize::MAX);
-        let mut feed = Self {
+        Self {
             stream,
             ahead: None,
             position,
             left: limit.saturating_sub(position.batch as usize),
-        };
-        feed.look_ahead();
-        feed
+            waited: Duration::ZERO,
+        }
     }
 
-    pub(super) fn has_next(&self) -> bool {
-        self.ahead.is_some()
+    pub(super) fn has_next(&mut self) -> bool {
+        if self.ahead.is_none() {
+            self.ahead = Some(self.read());
+        }
+        matches!(self.ahead, Some(Some(_)))
     }
 
     /// The batch that comes next.
@@ -155,24 +166,24 @@ impl<'s, B> Feed<'s, B> {
         self.position
     }
 
-    fn look_ahead(&mut self) {
-        self.ahead = match self.left {
-            0 => None,
-            _ => self.stream.next().map(|batch| {
-                // A batch whose items were all skipped is not handed out, but is behind it.
-                let after = self.stream.next_position().batch;
-                let batch_number = after.saturating_sub(u64::from(batch.is_ok()));
-                let epoch = self.position.epoch;
-                (
-                    Position {
-                        epoch,
-                        batch: batch_number,
-                    },
-                    batch,
-                )
-            }),
+    /// The time that batches were waited for since the last call.
+    pub(super) fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
+    }
+
+    fn read(&mut self) -> Option<Read<B>> {
+        self.left = self.left.checked_sub(1)?;
+        let begun = Instant::now();
+        let batch = self.stream.next();
+        self.waited += begun.elapsed();
+        // A batch whose items were all skipped is not handed out, but is behind it.
+        let after = self.stream.next_position().batch;
+        let batch = batch?;
+        let at = Position {
+            epoch: self.position.epoch,
+            batch: after.saturating_sub(u64::from(batch.is_ok())),
         };
-        self.left = self.left.saturating_sub(1);
+        Some((at, batch))
     }
 }
 
@@ -180,10 +191,10 @@ impl<B> Iterator for Feed<'_, B> {
     type Item = Result<(Position, B), DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (at, batch) = self.ahead.take()?;
-        if batch.is_ok() {
-            self.position.batch = at.batch + 1;
-            self.look_ahead();
+        let (at, batch) = self.ahead.take().unwrap_or_else(|| self.read())?;
+        match &batch {
+            Ok(_) => self.position.batch = at.batch + 1,
+            Err(_) => self.left = 0,
         }
         Some(batch.map(|batch| (at, batch)))
     }

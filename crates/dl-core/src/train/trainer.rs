@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
@@ -386,9 +386,9 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             return Err(TrainError::NoBatches { split });
         }
         let mut flow = Flow::Continue;
-        while feed.has_next() && flow == Flow::Continue && !self.limit_reached(self.state.step) {
+        while flow == Flow::Continue && !self.epoch_is_over(&mut feed) {
             flow = self.one_step(&mut feed)?;
-            if flow == Flow::Interrupt && !self.epoch_is_over(&feed) {
+            if flow == Flow::Interrupt && !self.epoch_is_over(&mut feed) {
                 return Err(self.interrupted()?);
             }
         }
@@ -437,8 +437,8 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
 
     /// Whether the step was the last of its epoch. Then no checkpoint is written before the epoch is
     /// over, so that what was logged up to the step of a checkpoint never comes again.
-    fn epoch_is_over(&self, feed: &Feed<'_, B>) -> bool {
-        !feed.has_next() || self.limit_reached(self.state.step)
+    fn epoch_is_over(&self, feed: &mut Feed<'_, B>) -> bool {
+        self.limit_reached(self.state.step) || !feed.has_next()
     }
 
     /// One step, timed.
@@ -448,15 +448,9 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
         let mut callbacks = self.trainer.callbacks.iter();
         let wanted = callbacks.any(|callback| callback.wants_gradients(step));
         self.trainer.step.keep_gradients(wanted);
-        let mut waited = Duration::ZERO;
-        let mut timed = std::iter::from_fn(|| {
-            let begun = Instant::now();
-            let batch = feed.next();
-            waited += begun.elapsed();
-            batch
-        });
+        let ahead = feed.take_waited();
         let batches = self.trainer.config.gradient_accumulation_steps;
-        let mut window = timed.by_ref().take(batches).map(|batch| {
+        let mut window = feed.by_ref().take(batches).map(|batch| {
             let (at, batch) = batch?;
             Ok((Position { epoch, ..at }, batch))
         });
@@ -473,8 +467,8 @@ impl<B, S: TrainStep<B>> Run<'_, '_, S, B> {
             tokens: report.tokens,
             grad_norm: report.grad_norm,
             skipped: report.skipped,
-            seconds: begun.elapsed().as_secs_f64(),
-            data_seconds: waited.as_secs_f64(),
+            seconds: (ahead + begun.elapsed()).as_secs_f64(),
+            data_seconds: (ahead + feed.take_waited()).as_secs_f64(),
         };
         self.state.totals.seconds += step.seconds;
         self.state.totals.data_seconds += step.data_seconds;
