@@ -22,7 +22,16 @@ if [[ -n ${PEERS:-} ]]; then
 fi
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
+# One step of the mlp in a process of its own, and how long that took.
+start() {
+  local whose=$1 begun=$EPOCHREALTIME
+  "${@:2}" --first-step mlp >/dev/null
+  awk -v whose="$whose" -v begun="$begun" -v ended="$EPOCHREALTIME" \
+    'BEGIN { printf "{\"start\": \"%s\", \"seconds\": %f}\n", whose, ended - begun }' >>"$lines"
+}
 for _ in $(seq "${ROUNDS:-3}"); do
+  start ours "$ours"
+  start theirs "$python" benches/peers/train_speed.py
   for workload in "${workloads[@]}"; do
     "$ours" "$workload" | tee -a "$lines" >&2
     "$python" benches/peers/train_speed.py "$workload" | tee -a "$lines" >&2

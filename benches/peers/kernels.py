@@ -1,22 +1,26 @@
-"""The kernels of benches/kernels/ in PyTorch, and one table of ours, candle's and PyTorch's times.
+"""The kernels of benches/kernels/ beside PyTorch: one table of ours, candle's and PyTorch's times.
 
-    cargo bench --bench kernels
-    python benches/peers/kernels.py            (torch 2.15, two threads)
+    python benches/peers/kernels.py [PART OF A NAME...]            (torch 2.15, two threads)
 
-Each time is forward and backward together, the median of many runs, in milliseconds.
+Each time is forward and backward together, in milliseconds: the median of three rounds, in which ours
+and PyTorch run by turns, so that both see the same weather on a machine that others share.
 """
 
 import json
 import os
 import pathlib
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import torch
 import torch.nn.functional as F
 
 torch.set_num_threads(2)
-TARGET = pathlib.Path(__file__).parents[2] / os.environ.get("CARGO_TARGET_DIR", "target") / "criterion"
+ROOT = pathlib.Path(__file__).parents[2]
+SECONDS = 0.5
 
 IDS = torch.arange(2048) * 7919 % 30_522
 
@@ -285,35 +289,48 @@ KERNELS = {
 def torch_ms(shapes, fn):
     inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
     times = []
-    while sum(times) < 2 or len(times) < 10:
+    while sum(times) < SECONDS or len(times) < 10:
         start = time.perf_counter()
         torch.autograd.grad(fn(*inputs).sum(), inputs, allow_unused=True)
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:]) * 1e3
 
 
-def criterion_ms():
-    """{kernel: {"ours": ms, "candle": ms}} of the last run."""
-    found = {}
-    for path in TARGET.glob("*/*/new/benchmark.json"):
-        name = json.loads(path.read_text())
-        estimates = json.loads((path.parent / "estimates.json").read_text())
-        median = estimates["median"]["point_estimate"] / 1e6
-        found.setdefault(name["group_id"], {})[name["function_id"]] = median
-    return found
+def bench_program():
+    """Where cargo puts the compiled bench."""
+    command = ["cargo", "bench", "--workspace", "--bench", "kernels", "--no-run"]
+    built = subprocess.run([*command, "--message-format=json"], check=True, cwd=ROOT, stdout=-1, text=True)
+    lines = [json.loads(line) for line in built.stdout.splitlines()]
+    return next(line["executable"] for line in reversed(lines) if line.get("executable"))
+
+
+def rust_ms(program, bench):
+    """Milliseconds of `KERNEL/ours` or `KERNEL/candle`; None where there is no such bench."""
+    options = ["--warm-up-time", "0.2", "--measurement-time", str(SECONDS), "--noplot"]
+    with tempfile.TemporaryDirectory() as home:
+        run = [program, "--bench", "--exact", bench, *options]
+        environment = os.environ | {"CRITERION_HOME": home}
+        subprocess.run(run, check=True, env=environment, stdout=-3, stderr=-3)
+        found = list(pathlib.Path(home).glob("*/*/new/estimates.json"))
+        estimates = [json.loads(path.read_text()) for path in found]
+    return estimates[0]["median"]["point_estimate"] / 1e6 if estimates else None
 
 
 def main():
-    ours = criterion_ms()
+    program = bench_program()
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads\n")
     print("| kernel, forward and backward | ours | candle | PyTorch | ours ÷ PyTorch |")
     print("|---|---:|---:|---:|---:|")
+    asked = sys.argv[1:]
     for name, (shapes, fn) in KERNELS.items():
-        theirs, times = torch_ms(shapes, fn), ours.get(name, {})
-        show = lambda ms: f"{ms:.2f} ms" if ms else ""
-        own = times.get("ours")
-        ratio = f"{own / theirs:.2f}" if own else ""
-        print(f"| {name} | {show(own)} | {show(times.get('candle'))} | {show(theirs)} | {ratio} |")
+        if asked and not any(part in name for part in asked):
+            continue
+        rounds = [(rust_ms(program, f"{name}/ours"), torch_ms(shapes, fn)) for _ in range(3)]
+        own, theirs = (statistics.median(times) for times in zip(*rounds))
+        ratio = statistics.median(a / b for a, b in rounds)
+        candles = rust_ms(program, f"{name}/candle")
+        candles = f"{candles:.2f} ms" if candles else ""
+        print(f"| {name} | {own:.2f} ms | {candles} | {theirs:.2f} ms | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -265,8 +265,11 @@ def run(name):
 
 def table(path):
     """Medians of all rounds. The file has lines of ours, of PyTorch and of the peers named in them."""
-    rows, torch, peers = {}, "?", []
+    rows, torch, peers, starts = {}, "?", [], {}
     for line in map(json.loads, open(path)):
+        if "start" in line:
+            starts.setdefault(line["start"], []).append(line["seconds"])
+            continue
         whose = "theirs" if "torch" in line else line.get("peer", "ours")
         torch = line.get("torch", torch)
         if "peer" in line and whose not in peers:
@@ -274,7 +277,7 @@ def table(path):
         rows.setdefault(line["workload"], {}).setdefault(whose, []).append(line)
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if "model name" in l), "?")
     print(f"PyTorch {torch}, 2 threads, {cpu}, {platform.system()}, {time.strftime('%Y-%m-%d')}\n")
-    head = ["workload", "ours", "PyTorch", "ours ÷ PyTorch", "GFLOP/s", "memory, ours ÷ PyTorch"]
+    head = ["workload", "ours", "PyTorch", "ours ÷ PyTorch", "of the machine's limit", "memory, ours ÷ PyTorch"]
     for peer in peers:
         head += [peer, f"ours ÷ {peer.split()[0]}"]
     print(f"| {' | '.join(head)} |")
@@ -283,9 +286,8 @@ def table(path):
         median = lambda whose, key: statistics.median(line[key] for line in row[whose])
         ours, theirs = median("ours", "ms_per_step"), median("theirs", "ms_per_step")
         memory = [median(whose, "peak_rss_mb") for whose in ("ours", "theirs")]
-        gflops = median("ours", "gflops")
         cells = [name, f"{ours:.2f} ms", f"{theirs:.2f} ms", f"{ours / theirs:.2f}"]
-        cells += [f"{gflops:.0f}" if gflops else ""]
+        cells += [f"{median('ours', 'share_of_limit'):.0%}"]
         cells += [f"{memory[0]:.0f} MB ÷ {memory[1]:.0f} MB = {memory[0] / memory[1]:.2f}"]
         for peer in peers:
             if peer not in row:
@@ -294,11 +296,21 @@ def table(path):
             step, megabytes = median(peer, "ms_per_step"), median(peer, "peak_rss_mb")
             cells += [f"{step:.2f} ms, {megabytes:.0f} MB", f"{ours / step:.2f}"]
         print(f"| {' | '.join(cells)} |")
+    if starts:
+        seconds = {whose: statistics.median(starts[whose]) for whose in ("ours", "theirs")}
+        ratio = seconds["ours"] / seconds["theirs"]
+        print("\nFrom the start of the process to its end, with one step of the mlp in between: ", end="")
+        print(f"{seconds['ours']:.3f} s ÷ {seconds['theirs']:.2f} s = {ratio:.3f}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--table"]:
         table(sys.argv[2])
+    elif sys.argv[1:2] == ["--first-step"]:
+        import torch
+
+        torch.set_num_threads(2)
+        print(step_of(torch, sys.argv[2], False, True)())
     else:
         for workload in sys.argv[1:] or WORKLOADS:
             run(workload)

@@ -5,13 +5,17 @@
 //! cargo run --release --example train_speed                        all of them
 //! cargo run --release --example train_speed -- --scaling PLOT.svg  by batch, sequence and threads
 //! cargo run --release --example train_speed -- --trainer           what the trainer adds to a step
+//! cargo run --release --example train_speed -- --first-step mlp    one step and out
 //! ```
 //!
 //! Prints one line of JSON for each: the median over the steps after the warm-up, the arithmetic of the
-//! dense layers, convolutions and attention a second, and the highest resident memory of the process so
-//! far, which is the workload's own when it is the only one. The loss falls because every step sees the
-//! same batch. `benches/peers/compare.sh` sets this beside PyTorch.
+//! dense layers, convolutions and attention a second (of the optimizer alone: the bytes), which share that
+//! is of a large matrix product's (of a pass over a large vector) in the same minute, and the highest resident memory
+//! of the process so far, which is the workload's own when it is the only one. A convolution may come out
+//! above its share of 1: Winograd's way needs fewer multiplications than are counted. The loss falls
+//! because every step sees the same batch. `benches/peers/compare.sh` sets this beside PyTorch.
 
+mod limit;
 mod scaling;
 mod trainer_cost;
 mod workload;
@@ -25,6 +29,7 @@ use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 
+use limit::Bound;
 use workload::{Size, WORKLOADS, Workload};
 
 #[global_allocator]
@@ -38,6 +43,9 @@ struct Args {
     /// The perceptron in a loop of its own and by the trainer, by turns, instead of workloads.
     #[arg(long)]
     trainer: bool,
+    /// Takes one step of each workload and prints its loss, for a stopwatch around the process.
+    #[arg(long, conflicts_with = "trainer")]
+    first_step: bool,
     /// Threads to compute with.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -70,18 +78,28 @@ fn main() -> Result<()> {
         true => WORKLOADS.map(|(name, _)| name.to_string()).to_vec(),
         false => args.workloads.clone(),
     };
-    for name in names {
-        println!("{}", measured(&name, &args)?);
-    }
-    Ok(())
-}
-
-fn measured(name: &str, args: &Args) -> Result<serde_json::Value> {
     let size = Size {
         batch: args.batch,
         sequence: args.sequence,
     };
-    let mut workload = Workload::named(name, size)?;
+    for name in names {
+        let workload = Workload::named(&name, size)?;
+        println!(
+            "{}",
+            match args.first_step {
+                true => first_step(&name, workload)?,
+                false => measured(&name, workload, &args)?,
+            }
+        );
+    }
+    Ok(())
+}
+
+fn first_step(name: &str, mut workload: Workload) -> Result<serde_json::Value> {
+    Ok(json!({ "workload": name, "loss_first": (workload.step)()? }))
+}
+
+fn measured(name: &str, mut workload: Workload, args: &Args) -> Result<serde_json::Value> {
     let first = (workload.step)()?;
     for _ in 0..2 {
         (workload.step)()?;
@@ -94,12 +112,20 @@ fn measured(name: &str, args: &Args) -> Result<serde_json::Value> {
     }
     times.sort();
     let seconds = Duration::as_secs_f64(&times[times.len() / 2]);
+    let peak_rss_mb = peak_rss_mb();
+    let speed = workload.work as f64 / seconds;
+    let (gflops, gigabytes) = match workload.bound {
+        Bound::Arithmetic => (Some(speed / 1e9), None),
+        Bound::Memory => (None, Some(speed / 1e9)),
+    };
     Ok(json!({
         "workload": name,
         "ms_per_step": seconds * 1e3,
         "samples_per_second": workload.samples as f64 / seconds,
-        "gflops": workload.operations as f64 / seconds / 1e9,
-        "peak_rss_mb": peak_rss_mb(),
+        "gflops": gflops,
+        "gigabytes_per_second": gigabytes,
+        "share_of_limit": speed / workload.bound.limit()?,
+        "peak_rss_mb": peak_rss_mb,
         "loss_first": first,
         "loss_last": last,
         "steps": times.len(),

@@ -15,12 +15,16 @@ use dl_core::models::{
 use dl_core::summary::Summary;
 use dl_optim::{Adam, AdamW, Optimizer, Sgd};
 
+use crate::limit::Bound;
+
 /// One step again and again.
 pub struct Workload {
     /// Samples of a step.
     pub samples: usize,
-    /// Multiplications and additions of a step, 0 where there is no such work.
-    pub operations: usize,
+    /// What limits it.
+    pub bound: Bound,
+    /// Multiplications and additions of a step, or bytes read and written.
+    pub work: usize,
     /// Takes a step and returns its loss.
     pub step: Box<dyn FnMut() -> Result<f32>>,
 }
@@ -97,7 +101,8 @@ impl Workload {
         };
         Ok(Self {
             samples,
-            operations: 2 * passes * summary.multiply_adds(),
+            bound: Bound::Arithmetic,
+            work: 2 * passes * summary.multiply_adds(),
             step: Box::new(step),
         })
     }
@@ -190,7 +195,8 @@ fn vgg16(size: Size) -> Result<Workload> {
     let summary = Summary::of(&params, || model.forward(&x))?;
     Ok(Workload {
         samples,
-        operations: 2 * summary.multiply_adds(),
+        bound: Bound::Arithmetic,
+        work: 2 * summary.multiply_adds(),
         step: Box::new(move || Ok(no_grad(|| model.forward(&x))?.mean_all()?.to_scalar()?)),
     })
 }
@@ -314,7 +320,9 @@ fn adamw_25m(_: Size) -> Result<Workload> {
     let watched = vars[0].clone();
     Ok(Workload {
         samples: 25_000_000,
-        operations: 0,
+        bound: Bound::Memory,
+        // The weight and both moments are read and written, the gradient is read.
+        work: 25_000_000 * 7 * size_of::<f32>(),
         step: Box::new(move || {
             optimizer.step(&grads)?;
             Ok(watched.get(0)?.to_scalar()?)

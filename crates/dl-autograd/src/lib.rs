@@ -37,7 +37,7 @@
 //! | extrema, running sums, powers | [`max`], [`min`], [`amax`], [`amin`], [`cumsum`], [`pow`], [`powf`] |
 //! | residual sums, products, the sum of a loss | [`add`], [`mul`](mul()), [`sum`] |
 //! | products in half precision, weights in f32 | [`Autocast`] |
-//! | backward without candle's walk | [`Tape`], [`backward`] |
+//! | backward without candle's walk | [`Tape`], [`backward`], [`backward_from`] |
 //! | what the tape follows besides | [`reshape`], [`flatten_from`], [`transpose`], [`narrow`], [`scale`] |
 //! | gradients of chosen tensors, and their derivatives | [`grad`](grad()), [`grad_with_graph`], [`hessian_vector_product`] |
 //! | a segment computed again in backward | [`checkpoint`](checkpoint()), [`is_recomputing`] |
@@ -170,6 +170,6 @@ pub use softmax::{log_softmax, softmax};
 pub use spectral_norm::{power_iteration, spectral_norm};
 pub use split::{chunk, split, unbind};
 pub use sum::{add, sum};
-pub use tape::{Tape, backward};
+pub use tape::{Tape, backward, backward_from};
 pub use view::{flatten_from, narrow, reshape, scale, transpose};
 pub use weight_norm::weight_norm;

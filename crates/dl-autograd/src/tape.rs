@@ -12,7 +12,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
 
 use crate::autocast::Autocast;
-use crate::host::{narrow_to, widen};
+use crate::host::{narrow_to, same_shape, same_type, widen};
 use crate::many_inputs::{self, CustomOpN};
 use crate::no_grad::{no_grad, operand};
 
@@ -254,8 +254,22 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     }
 }
 
-/// The gradients of `Σ y ⊙ dy`.
-pub(crate) fn backward_from(y: &Tensor, dy: &Tensor) -> Result<GradStore> {
+/// The gradients of `Σ y ⊙ dy`: of a tensor whose elements count with the weights `dy`, of the shape and
+/// type of `y`, without a node for the sum. PyTorch's `y.backward(gradient=dy)`.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use dl_autograd::{Tape, backward_from, mul};
+/// let x = Var::new(&[2f32, 3.], &Device::Cpu)?;
+/// let _tape = Tape::new();
+/// let y = mul(&x, &x)?;
+/// let grads = backward_from(&y, &Tensor::new(&[1f32, 10.], &Device::Cpu)?)?;
+/// assert_eq!(grads.get(&x).unwrap().to_vec1::<f32>()?, [4., 60.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn backward_from(y: &Tensor, dy: &Tensor) -> Result<GradStore> {
+    same_shape("backward_from", ("y", y), ("dy", dy))?;
+    same_type("backward_from", ("y", y), &[("dy", dy)])?;
     let _off = Autocast::off();
     match take() {
         Some(nodes) if covers(&nodes, y) => follow(nodes, y, dy.clone()),

@@ -54,32 +54,48 @@ impl<T: Exp> Pair<T> for Squared {
     }
 }
 
-/// A parabola up to `beta`, a line from there on, times `scale`.
+#[derive(Clone, Copy)]
+pub(super) struct Absolute;
+
+impl<T: Exp> Pair<T> for Absolute {
+    #[inline(always)]
+    fn value<const FMA: bool>(self, x: T, t: T, _: T) -> T {
+        (x - t).abs()
+    }
+
+    #[inline(always)]
+    fn slope<const FMA: bool>(self, x: T, t: T, _: T) -> T {
+        let (d, one) = (x - t, T::one());
+        // A NaN is neither, and stays.
+        let below = if d < T::zero() { -one } else { d };
+        if d > T::zero() { one } else { below }
+    }
+
+    #[inline(always)]
+    fn target_slope<const FMA: bool>(self, x: T, t: T, c: T) -> T {
+        -Pair::<T>::slope::<FMA>(self, x, t, c)
+    }
+}
+
+/// A parabola up to a difference of `bend`, which is above 0, and a line from there on, times `factor`.
 #[derive(Clone, Copy)]
 pub(super) struct Bent {
-    pub(super) beta: f64,
-    pub(super) scale: f64,
+    pub(super) bend: f64,
+    pub(super) factor: f64,
 }
 
 impl<T: Exp> Pair<T> for Bent {
     #[inline(always)]
     fn value<const FMA: bool>(self, x: T, t: T, _: T) -> T {
-        let (beta, half) = (T::from_f64(self.beta), T::from_f64(0.5));
-        let d = (x - t).abs();
-        let bent = if d < beta {
-            half * d * d / beta
-        } else {
-            d - half * beta
-        };
-        T::from_f64(self.scale) * bent
+        let (bend, d) = (T::from_f64(self.bend), (x - t).abs());
+        let curved = if d < bend { d } else { bend };
+        T::from_f64(self.factor) * curved * (d - T::from_f64(0.5) * curved)
     }
 
     #[inline(always)]
     fn slope<const FMA: bool>(self, x: T, t: T, _: T) -> T {
-        let (beta, one, d) = (T::from_f64(self.beta), T::one(), x - t);
-        // Without a bend the quotient is infinite, but for 0/0.
-        let slope = if d == T::zero() { d } else { d / beta };
-        T::from_f64(self.scale) * clamp(slope, (-one, one))
+        let bend = T::from_f64(self.bend);
+        T::from_f64(self.factor) * clamp(x - t, (-bend, bend))
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Losses of pairs of elements, reduced in the same pass.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor, bail};
@@ -8,12 +9,12 @@ use rayon::prelude::*;
 use super::Reduction;
 use super::composed::Operands;
 use super::pair::{
-    Bent, Focal, GaussianNll, HingeEmbedding, KlDiv, KlDivOfLog, Logistic, MarginRanking, Pair,
-    PoissonNll, Squared,
+    Absolute, Bent, Focal, GaussianNll, HingeEmbedding, KlDiv, KlDivOfLog, Logistic, MarginRanking,
+    Pair, PoissonNll, Squared,
 };
 use crate::exp::Exp;
 use crate::host::{
-    by_dtype, has_kernel, narrow_to, one_float_type, read, same_shape, tensor, widen,
+    by_dtype, has_kernel, narrow_to, one_float_type, read, room, same_shape, tensor, widen, written,
 };
 use crate::many_inputs::CustomOpN;
 use crate::simd::{Kernel, dispatch, row_sum};
@@ -195,12 +196,16 @@ macro_rules! with_pair {
     ($loss:expr, $pair:ident => $run:expr) => {
         match $loss {
             PointwiseLoss::Squared => with_pair!(@ Squared, $pair => $run),
-            PointwiseLoss::Absolute => with_pair!(@ Bent { beta: 0., scale: 1. }, $pair => $run),
+            PointwiseLoss::Absolute => with_pair!(@ Absolute, $pair => $run),
+            // A bend that no f32 sees.
+            PointwiseLoss::SmoothL1 { beta } if beta < f64::from(f32::MIN_POSITIVE) => {
+                with_pair!(@ Absolute, $pair => $run)
+            }
             PointwiseLoss::SmoothL1 { beta } => {
-                with_pair!(@ Bent { beta, scale: 1. }, $pair => $run)
+                with_pair!(@ Bent { bend: beta, factor: beta.recip() }, $pair => $run)
             }
             PointwiseLoss::Huber { delta } => {
-                with_pair!(@ Bent { beta: delta, scale: delta }, $pair => $run)
+                with_pair!(@ Bent { bend: delta, factor: 1. }, $pair => $run)
             }
             PointwiseLoss::Logistic => with_pair!(@ Logistic, $pair => $run),
             PointwiseLoss::KlDiv => with_pair!(@ KlDiv, $pair => $run),
@@ -408,12 +413,13 @@ fn totals<T: Exp, P: Pair<T>>(pair: P, all: Elements<T>) -> f64 {
 
 fn values<T: Exp, P: Pair<T>>(pair: P, all: Elements<T>) -> Vec<T> {
     let len = all.x.len();
-    let mut y = vec![T::zero(); len];
+    let mut y = room(len);
     y.par_chunks_mut(GRAIN).enumerate().for_each(|(index, y)| {
         let elements = all.part(chunk(index, len));
         dispatch(Values { pair, elements, y });
     });
-    y
+    // SAFETY: the chunks are all of it, and each writes all of its own.
+    unsafe { written(y) }
 }
 
 #[derive(Clone, Copy)]
@@ -428,7 +434,7 @@ fn slopes<T: Exp, P: Pair<T>, const TARGET: bool>(
     dy: Upstream<T>,
 ) -> Vec<T> {
     let len = all.x.len();
-    let mut y = vec![T::zero(); len];
+    let mut y = room(len);
     y.par_chunks_mut(GRAIN).enumerate().for_each(|(index, y)| {
         let at = chunk(index, len);
         let dy = match dy {
@@ -443,7 +449,8 @@ fn slopes<T: Exp, P: Pair<T>, const TARGET: bool>(
             y,
         });
     });
-    y
+    // SAFETY: as above.
+    unsafe { written(y) }
 }
 
 struct Total<'a, T, P> {
@@ -467,22 +474,31 @@ impl<T: Exp, P: Pair<T>> Kernel for Total<'_, T, P> {
     }
 }
 
+/// Writes `f(i)` to every place.
+#[inline(always)]
+fn fill<T>(y: &mut [MaybeUninit<T>], f: impl Fn(usize) -> T) {
+    for (i, y) in y.iter_mut().enumerate() {
+        y.write(f(i));
+    }
+}
+
 struct Values<'a, T, P> {
     pair: P,
     elements: Elements<'a, T>,
-    y: &'a mut [T],
+    y: &'a mut [MaybeUninit<T>],
 }
 
 impl<T: Exp, P: Pair<T>> Kernel for Values<'_, T, P> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let pairs = self.elements.x.iter().zip(self.elements.t);
-        let out = self.y.iter_mut().zip(pairs);
+        let (len, one) = (self.y.len(), T::one());
+        let (x, t) = (&self.elements.x[..len], &self.elements.t[..len]);
         match self.elements.constants {
-            None => out.for_each(|(y, (x, t))| *y = self.pair.value::<FMA>(*x, *t, T::one())),
-            Some((w, c)) => out.zip(w.iter().zip(c)).for_each(|((y, (x, t)), (w, c))| {
-                *y = *w * self.pair.value::<FMA>(*x, *t, *c);
-            }),
+            None => fill(self.y, |i| self.pair.value::<FMA>(x[i], t[i], one)),
+            Some((w, c)) => {
+                let (w, c) = (&w[..len], &c[..len]);
+                fill(self.y, |i| w[i] * self.pair.value::<FMA>(x[i], t[i], c[i]));
+            }
         }
     }
 }
@@ -491,28 +507,32 @@ struct Slopes<'a, T, P, const TARGET: bool> {
     pair: P,
     elements: Elements<'a, T>,
     dy: Upstream<'a, T>,
-    y: &'a mut [T],
+    y: &'a mut [MaybeUninit<T>],
 }
 
 impl<T: Exp, P: Pair<T>, const TARGET: bool> Kernel for Slopes<'_, T, P, TARGET> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let pair = self.pair;
-        let slope = |x: T, t: T, c: T| match TARGET {
-            true => pair.target_slope::<FMA>(x, t, c),
-            false => pair.slope::<FMA>(x, t, c),
+        let (len, one) = (self.y.len(), T::one());
+        let (x, t) = (&self.elements.x[..len], &self.elements.t[..len]);
+        let slope = |i: usize, c: T| match TARGET {
+            true => self.pair.target_slope::<FMA>(x[i], t[i], c),
+            false => self.pair.slope::<FMA>(x[i], t[i], c),
         };
-        let pairs = self.elements.x.iter().zip(self.elements.t);
-        let out = self.y.iter_mut().zip(pairs);
-        match self.elements.constants {
-            None => out.for_each(|(y, (x, t))| *y = slope(*x, *t, T::one())),
-            Some((w, c)) => out
-                .zip(w.iter().zip(c))
-                .for_each(|((y, (x, t)), (w, c))| *y = *w * slope(*x, *t, *c)),
-        }
-        match self.dy {
-            Upstream::One(dy) => self.y.iter_mut().for_each(|y| *y *= dy),
-            Upstream::Each(dy) => self.y.iter_mut().zip(dy).for_each(|(y, dy)| *y *= *dy),
+        match (self.elements.constants, self.dy) {
+            (None, Upstream::One(dy)) => fill(self.y, |i| slope(i, one) * dy),
+            (None, Upstream::Each(dy)) => {
+                let dy = &dy[..len];
+                fill(self.y, |i| slope(i, one) * dy[i]);
+            }
+            (Some((w, c)), Upstream::One(dy)) => {
+                let (w, c) = (&w[..len], &c[..len]);
+                fill(self.y, |i| w[i] * slope(i, c[i]) * dy);
+            }
+            (Some((w, c)), Upstream::Each(dy)) => {
+                let (w, c, dy) = (&w[..len], &c[..len], &dy[..len]);
+                fill(self.y, |i| w[i] * slope(i, c[i]) * dy[i]);
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ use crate::every_case;
 use crate::without_elements::empty;
 
 /// Public functions that are no op of tensors, each with what it is.
-const NO_OPS: [(&str, &str); 17] = [
+const NO_OPS: [(&str, &str); 18] = [
     ("alibi_bias", "a constant"),
     ("alibi_slopes", "constants"),
     ("backward", "the engine"),
+    ("backward_from", "the engine"),
     ("checkpoint", "the engine"),
     ("composed", "a switch"),
     ("grad", "the engine"),

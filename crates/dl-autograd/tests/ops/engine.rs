@@ -3,8 +3,8 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dl_autograd::{
-    Purpose, RngScope, Tape, backward, checkpoint, dropout, gradcheck, gradgradcheck, linear, mul,
-    next_rng, no_grad, on_grad, relu, sum,
+    Purpose, RngScope, Tape, backward, backward_from, checkpoint, dropout, gradcheck,
+    gradgradcheck, linear, mul, next_rng, no_grad, on_grad, relu, sum,
 };
 
 use crate::case::inputs;
@@ -177,4 +177,31 @@ fn gradgradcheck_finds_a_second_derivative_that_is_lost() {
     let f = |t: &[Tensor]| mul(&t[0], &dl_autograd::scale(&t[0].detach(), 2.)?);
     let error = gradgradcheck(&[x], f, 1e-6).unwrap_err().to_string();
     assert!(error.contains("input 0, element 0: gradient 0"), "{error}");
+}
+
+#[test]
+fn gradients_from_weights_are_those_of_the_weighted_sum() {
+    let (vars, x) = (weights(2, (6, 6)), &weights(3, (5, 6))[2]);
+    let ws = tensors(&vars);
+    let output = || relu(&linear(&relu(&linear(x, &ws[0], None)?)?, &ws[1], None)?);
+    // Powers of two, so that no order of factors rounds.
+    let dy = Tensor::full(0.125f32, (5, 6), &Device::Cpu).unwrap();
+    let wanted = || sum(&mul(&output()?, &dy)?)?.backward();
+    let wanted = bits(&wanted().unwrap(), &vars);
+    let tape = Tape::new();
+    let grads = backward_from(&output().unwrap(), &dy).unwrap();
+    assert_eq!(bits(&grads, &vars), wanted, "on a tape");
+    drop(tape);
+    let grads = backward_from(&output().unwrap(), &dy).unwrap();
+    assert_eq!(bits(&grads, &vars), wanted, "by candle's walk");
+}
+
+#[test]
+fn weights_of_another_shape_or_type_are_refused() {
+    let y = Var::ones((2, 3), DType::F32, &Device::Cpu).unwrap();
+    let refused = |dy: Tensor| backward_from(&y, &dy).unwrap_err().to_string();
+    let shape = refused(Tensor::ones((3, 2), DType::F32, &Device::Cpu).unwrap());
+    assert!(shape.contains("dy") && shape.contains("[3, 2]"), "{shape}");
+    let dtype = refused(Tensor::ones((2, 3), DType::F64, &Device::Cpu).unwrap());
+    assert!(dtype.contains("F64"), "{dtype}");
 }

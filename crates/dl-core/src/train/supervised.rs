@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
-use dl_autograd::{RngScope, Tape, backward, scale, sum};
+use dl_autograd::{RngScope, Tape, backward_from, sum};
 use dl_optim::{Accumulator, Constant, LossScaler, NonFinite, Optimizer, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -160,14 +160,13 @@ impl<'a> Supervised<'a> {
         let _products = self.mixed_precision.scope()?;
         let output = self.model.forward_t(&inputs, true)?;
         let (losses, parts) = self.objective.of(&output, &targets)?;
-        let (loss, weight) = (sum(&losses)?, losses.elem_count());
-        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let (value, weight) = (total(&losses)?, losses.elem_count());
         sums.broken = !self.may_go_on(value / weight as f64, at, &inputs)?;
         sums.count(value, weight, &inputs, &targets)?;
         if sums.broken {
             return Ok(());
         }
-        self.add_gradients(&loss, weight, alone, sums)?;
+        self.add_gradients(&losses, alone, sums)?;
         for (name, part) in &parts {
             sums.metrics.merge(name, part);
         }
@@ -178,19 +177,14 @@ impl<'a> Supervised<'a> {
 
     fn add_gradients(
         &mut self,
-        loss: &Tensor,
-        weight: usize,
+        losses: &Tensor,
         alone: bool,
         sums: &mut Sums,
     ) -> Result<(), TrainError> {
         let scale_of = |scaler: &LossScaler| scaler.scale;
+        let weight = losses.elem_count();
         let factor = self.loss_scaler.as_ref().map_or(1., scale_of) / weight as f64;
-        let loss = match loss.dtype() {
-            // The scale is beyond the largest f16.
-            DType::F16 | DType::BF16 => scale(&loss.to_dtype(DType::F32)?, factor)?,
-            _ => scale(loss, factor)?,
-        };
-        let grads = backward(&loss)?;
+        let grads = backward_from(losses, &filled_like(losses, factor)?)?;
         match alone {
             true => sums.grads = Some(grads),
             false => self.accumulator.add(&grads, weight)?,
@@ -324,6 +318,18 @@ impl Sums {
             *self.tokens.get_or_insert(0) += inputs.elem_count();
         }
         Ok(())
+    }
+}
+
+fn total(losses: &Tensor) -> CandleResult<f64> {
+    let total = sum(&losses.detach())?;
+    total.to_dtype(DType::F64)?.to_scalar()
+}
+
+fn filled_like(x: &Tensor, value: f64) -> CandleResult<Tensor> {
+    match x.dtype() {
+        DType::F64 => Tensor::full(value, x.shape(), x.device()),
+        dtype => Tensor::full(value as f32, x.shape(), x.device())?.to_dtype(dtype),
     }
 }
 
