@@ -94,12 +94,22 @@ impl NormType {
 
 /// Whether every element is a finite number.
 pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
-    if tensor.device().is_cpu() {
-        return Ok(NormType::Infinity.part(tensor)?.is_finite());
-    }
-    // A maximum may drop what is not a number; 0 · x may not.
-    let zero = tensor.detach().to_dtype(DType::F32)?.affine(0.0, 0.0)?;
-    Ok(zero.sum_all()?.to_scalar::<f32>()? == 0.0)
+    let wide = match tensor.dtype() {
+        DType::F32 | DType::F64 => tensor.detach(),
+        _ => tensor.detach().to_dtype(DType::F32)?,
+    };
+    let (storage, layout) = wide.storage_and_layout();
+    let broken = match &*storage {
+        Storage::Cpu(CpuStorage::F32(all)) => folded::<Broken, _>(all, layout),
+        Storage::Cpu(CpuStorage::F64(all)) => folded::<Broken, _>(all, layout),
+        _ => {
+            drop(storage);
+            // A maximum may drop what is not a number; 0 · x may not.
+            let zero = wide.affine(0.0, 0.0)?.sum_all()?;
+            zero.to_dtype(DType::F64)?.to_scalar()?
+        }
+    };
+    Ok(broken == 0.0)
 }
 
 /// The sum of all elements in f64, in an order that does not depend on the threads.
@@ -181,6 +191,19 @@ impl Term for Square {
     #[inline(always)]
     fn add(lane: f64, x: f64) -> f64 {
         lane + x * x
+    }
+    #[inline(always)]
+    fn join(a: f64, b: f64) -> f64 {
+        a + b
+    }
+}
+
+/// 0 for a finite number, else not a number, which every sum keeps.
+struct Broken;
+impl Term for Broken {
+    #[inline(always)]
+    fn add(lane: f64, x: f64) -> f64 {
+        lane + (x - x)
     }
     #[inline(always)]
     fn join(a: f64, b: f64) -> f64 {

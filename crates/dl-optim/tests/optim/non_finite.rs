@@ -131,3 +131,32 @@ fn the_loss_scale_follows_torchs_and_resumes() {
     assert!(LossScaler::new(1.0, 2.0, 1.0, 1).is_err());
     assert!(LossScaler::new(1.0, 2.0, 0.5, 0).is_err());
 }
+
+/// One element anywhere, in lanes and behind them, dense and transposed, among the largest numbers.
+#[test]
+fn a_single_element_that_is_not_finite_is_found_wherever_it_is() {
+    let var = |dtype| candle_core::Var::zeros((5, 11), dtype, &Device::Cpu).unwrap();
+    let passes = |values: Vec<f32>, dtype: DType, transposed: bool| {
+        let var = var(dtype);
+        let adam = Optimizer::new([("w".to_string(), var.clone())], Adam::default()).unwrap();
+        let shape = if transposed { (11, 5) } else { (5, 11) };
+        let gradient = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+        let gradient = gradient.to_dtype(dtype).unwrap();
+        let mut grads = candle_core::backprop::GradStore::default();
+        let transpose = |t: Tensor| if transposed { t.t().unwrap() } else { t };
+        grads.insert(&var, transpose(gradient));
+        adam.non_finite(NonFinite::Error).step(&grads).is_ok()
+    };
+    for dtype in [DType::F32, DType::BF16] {
+        for transposed in [false, true] {
+            assert!(passes(vec![-3e38; 55], dtype, transposed));
+            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in 0..55 {
+                    let mut values = vec![3e38; 55];
+                    values[at] = broken;
+                    assert!(!passes(values, dtype, transposed), "{broken} at {at}");
+                }
+            }
+        }
+    }
+}
