@@ -85,11 +85,15 @@ impl Workload {
         mut optimizer: Optimizer,
     ) -> Result<Self> {
         let summary = Summary::of(params, || model.forward_t(&inputs, false))?;
-        // A backward is two more products of each size: for the input and for the weight.
-        let passes = if summary.trainable() == summary.parameters() {
-            3
-        } else {
-            1
+        let forward = summary.multiply_adds();
+        let mut layers = summary.rows.iter().map(|row| row.multiply_adds);
+        let first = layers.find(|products| *products > 0).unwrap_or(0);
+        let products = match summary.trainable() == summary.parameters() {
+            // A backward is two more products of each size, for the input and for the weight; inputs
+            // that are no embeddings have no gradient.
+            true if inputs.dtype().is_float() => 3 * forward - first,
+            true => 3 * forward,
+            false => forward,
         };
         let samples = inputs.dim(0)?;
         let step = move || -> Result<f32> {
@@ -102,7 +106,7 @@ impl Workload {
         Ok(Self {
             samples,
             bound: Bound::Arithmetic,
-            work: 2 * passes * summary.multiply_adds(),
+            work: 2 * products,
             step: Box::new(step),
         })
     }

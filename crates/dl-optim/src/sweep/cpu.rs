@@ -6,7 +6,7 @@ use super::source::BLOCK;
 use super::{Element, Intake, Kernel, Rows, Source};
 
 /// Elements that one thread takes at a time.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// The number of slots a fused loop can carry: 0 to 4.
 ///
