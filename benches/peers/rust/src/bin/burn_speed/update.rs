@@ -19,13 +19,14 @@ pub fn adamw_25m() -> Result<Workload> {
     let many = Many {
         all: (0..50).map(|_| one()).collect(),
     };
-    let grad = Tensor::<1>::full([500_000], 0.25, &Device::flex());
+    let grad = |_| Tensor::<1>::full([500_000], 0.25, &Device::flex());
+    let known: Vec<_> = (0..50).map(grad).collect();
     let (mut optimizer, rate) = adamw();
     let mut model = Some(many);
     let step = move || {
         let now = model.take().context("a step before has failed")?;
         let mut grads = GradientsParams::new();
-        for param in &now.all {
+        for (param, grad) in now.all.iter().zip(&known) {
             grads.register(param.id, grad.clone());
         }
         let now = model.insert(optimizer.step(rate, now, grads));
