@@ -1,9 +1,11 @@
 //! Activations that clamp: ReLU and ReLU6, alone and fused behind another op.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, float, has_kernel, read, room, slice, tensor, written};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -146,10 +148,12 @@ struct Clamp(Activation);
 impl Clamp {
     fn forward<T: Scalar>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, bounds) = (slice::<T>(s, l)?, self.0.bounds());
-        let mut y = vec![T::zero(); x.len()];
+        let mut y = room(x.len());
         y.par_chunks_mut(GRAIN)
             .zip(x.par_chunks(GRAIN))
             .for_each(|(y, x)| dispatch(Forward { y, x, bounds }));
+        // SAFETY: the chunks of `x` and `y` have the same lengths, and each chunk writes all of its own.
+        let y = unsafe { written(y) };
         Ok((T::to_cpu_storage_owned(y), l.shape().clone()))
     }
 
@@ -157,11 +161,12 @@ impl Clamp {
         let bounds = self.0.bounds();
         let dx = read::<T, _>(y, |y| {
             read::<T, _>(dy, |dy| {
-                let mut dx = vec![T::zero(); y.len()];
+                let mut dx = room(y.len());
                 dx.par_chunks_mut(GRAIN)
                     .zip(dy.par_chunks(GRAIN).zip(y.par_chunks(GRAIN)))
                     .for_each(|(dx, (dy, y))| dispatch(Backward { dx, dy, y, bounds }));
-                Ok(dx)
+                // SAFETY: as above; `dy` has the shape of `y`.
+                Ok(unsafe { written(dx) })
             })
         })?;
         tensor(dx, y.dims())
@@ -184,7 +189,7 @@ impl CustomOp1 for Clamp {
 }
 
 struct Forward<'a, T> {
-    y: &'a mut [T],
+    y: &'a mut [MaybeUninit<T>],
     x: &'a [T],
     bounds: (T, T),
 }
@@ -193,13 +198,13 @@ impl<T: Scalar> Kernel for Forward<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = clamp(*x, self.bounds);
+            y.write(clamp(*x, self.bounds));
         }
     }
 }
 
 struct Backward<'a, T> {
-    dx: &'a mut [T],
+    dx: &'a mut [MaybeUninit<T>],
     dy: &'a [T],
     y: &'a [T],
     bounds: (T, T),
@@ -209,7 +214,7 @@ impl<T: Scalar> Kernel for Backward<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for ((dx, dy), y) in self.dx.iter_mut().zip(self.dy).zip(self.y) {
-            *dx = pass(*dy, *y, self.bounds);
+            dx.write(pass(*dy, *y, self.bounds));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Sums over long slices with many independent accumulators.
 
-use crate::simd::Scalar;
+use rayon::prelude::*;
+
+use crate::simd::{Kernel, Scalar, dispatch};
 
 /// Independent sums, for two vector registers or more.
 const LANES: usize = 32;
@@ -78,11 +80,40 @@ fn fold<T: Scalar>(mut lanes: [T; LANES]) -> T {
     lanes[0]
 }
 
-/// The sums over the columns of rows of `len`, in the order of the rows.
+/// Elements whose columns one thread adds up at a time.
+const GRAIN: usize = 128 * 1024;
+
+/// The sums over the columns of rows of `len`, in f64 and in the order of the rows within chunks of a
+/// fixed size, so the result depends on no number of threads.
 pub(crate) fn column_sums<T: Scalar>(rows: &[T], len: usize) -> Vec<T> {
-    let mut sum = vec![0f64; len];
-    for row in rows.chunks_exact(len.max(1)) {
-        sum.iter_mut().zip(row).for_each(|(s, r)| *s += r.wide());
+    let chunk = (GRAIN / len.max(1)).max(1) * len.max(1);
+    let part = |rows: &[T]| {
+        let mut sums = vec![0f64; len];
+        dispatch(Columns {
+            rows,
+            sums: &mut sums,
+        });
+        sums
+    };
+    let parts: Vec<Vec<f64>> = rows.par_chunks(chunk).map(part).collect();
+    let mut total = vec![0f64; len];
+    for part in parts {
+        total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
     }
-    sum.into_iter().map(T::from_f64).collect()
+    total.into_iter().map(T::from_f64).collect()
+}
+
+struct Columns<'a, T> {
+    rows: &'a [T],
+    sums: &'a mut [f64],
+}
+
+impl<T: Scalar> Kernel for Columns<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for row in self.rows.chunks_exact(self.sums.len().max(1)) {
+            let sums = self.sums.iter_mut().zip(row);
+            sums.for_each(|(s, r)| *s += r.wide());
+        }
+    }
 }

@@ -6,8 +6,11 @@ use rayon::prelude::*;
 
 use crate::activation::{Activation, GRAIN, clamp};
 use crate::autocast;
-use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
-use crate::matmul::{Matrix, Write, matmul};
+use crate::host::{
+    by_dtype, has_kernel, if_tracked, one_float_type, read, room, slice, tensor, written,
+};
+use crate::lanes::column_sums;
+use crate::matmul::{Matrix, Write, matmul, product};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply2, apply3, differentiable};
 use crate::view::{contiguous, reshape, transpose};
@@ -174,63 +177,74 @@ impl Linear {
         shape.push(self.outputs);
         let (x, w) = (slice::<T>(x.0, x.1)?, slice::<T>(w.0, w.1)?);
         let bias = bias.map(|(s, l)| slice::<T>(s, l)).transpose()?;
-        let (mut y, mode) = match (bias, self.activation) {
-            (Some(bias), Activation::Identity) => (bias.repeat(self.rows), Write::Add),
-            _ => (vec![T::zero(); self.rows * self.outputs], Write::Overwrite),
-        };
         let x = (x, Matrix::new(self.rows, self.inputs));
         let w = (w, Matrix::new(self.outputs, self.inputs).t());
-        matmul(&mut y, x, w, mode, self.parallelism());
-        if self.activation != Activation::Identity {
-            self.activate(&mut y, bias);
-        }
+        let y = match (bias, self.activation) {
+            (Some(bias), Activation::Identity) => {
+                let mut y = self.rows_of(bias);
+                matmul(&mut y, x, w, Write::Add, self.parallelism());
+                y
+            }
+            (None, Activation::Identity) => product(x, w, self.parallelism()),
+            _ => {
+                let mut y = product(x, w, self.parallelism());
+                self.activate(&mut y, bias);
+                y
+            }
+        };
         Ok((T::to_cpu_storage_owned(y), shape.into()))
+    }
+
+    /// The bias in every row of the result.
+    fn rows_of<T: Scalar>(&self, bias: &[T]) -> Vec<T> {
+        let mut y = room(self.rows * self.outputs);
+        y.par_chunks_mut(self.chunk()).for_each(|y| {
+            let rows = y.chunks_exact_mut(self.outputs.max(1));
+            rows.for_each(|row| {
+                row.write_copy_of_slice(bias);
+            });
+        });
+        // SAFETY: the chunks are whole rows and cover all of it.
+        unsafe { written(y) }
+    }
+
+    /// Elements of the rows that one thread takes at a time.
+    fn chunk(&self) -> usize {
+        (GRAIN.div_ceil(self.outputs.max(1)) * self.outputs).max(1)
     }
 
     fn activate<T: Scalar>(&self, y: &mut [T], bias: Option<&[T]>) {
         let zeros = vec![T::zero(); if bias.is_some() { 0 } else { self.outputs }];
         let (bias, bounds) = (bias.unwrap_or(&zeros), self.activation.bounds());
-        let rows = GRAIN.div_ceil(self.outputs.max(1));
-        y.par_chunks_mut((rows * self.outputs).max(1))
-            .for_each(|y| {
-                dispatch(Activate { y, bias, bounds });
-            });
+        y.par_chunks_mut(self.chunk()).for_each(|y| {
+            dispatch(Activate { y, bias, bounds });
+        });
     }
 
     fn grad_input<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let mut dx = vec![T::zero(); self.rows * self.inputs];
-        read::<T, _>(dy, |dy| {
+        let dx = read::<T, _>(dy, |dy| {
             read::<T, _>(w, |w| {
                 let dy = (dy, Matrix::new(self.rows, self.outputs));
                 let w = (w, Matrix::new(self.outputs, self.inputs));
-                matmul(&mut dx, dy, w, Write::Overwrite, self.parallelism());
-                Ok(())
+                Ok(product(dy, w, self.parallelism()))
             })
         })?;
         tensor(dx, x.dims())
     }
 
     fn grad_weight<T: Scalar>(&self, dy: &Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let mut dw = vec![T::zero(); self.outputs * self.inputs];
-        read::<T, _>(dy, |dy| {
+        let dw = read::<T, _>(dy, |dy| {
             read::<T, _>(x, |x| {
                 let dy = (dy, Matrix::new(self.rows, self.outputs).t());
                 let x = (x, Matrix::new(self.rows, self.inputs));
-                matmul(&mut dw, dy, x, Write::Overwrite, self.parallelism());
-                Ok(())
+                Ok(product(dy, x, self.parallelism()))
             })
         })?;
         tensor(dw, w.dims())
     }
 
     fn grad_bias<T: Scalar>(&self, dy: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let mut db = vec![T::zero(); self.outputs];
-        read::<T, _>(dy, |dy| {
-            for row in dy.chunks_exact(self.outputs.max(1)) {
-                db.iter_mut().zip(row).for_each(|(b, y)| *b += *y);
-            }
-            Ok(())
-        })?;
+        let db = read::<T, _>(dy, |dy| Ok(column_sums(dy, self.outputs)))?;
         tensor(db, b.dims())
     }
 

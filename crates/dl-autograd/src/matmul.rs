@@ -2,6 +2,7 @@
 
 use gemm::Parallelism;
 
+use crate::host::{room, written};
 use crate::simd::Scalar;
 
 /// A matrix in a slice: rows, columns and the two strides in elements.
@@ -71,22 +72,56 @@ pub(crate) enum Write {
 /// `out ← a·b` or `out ← out + a·b`, with `out` row after row.
 pub(crate) fn matmul<T: Scalar>(
     out: &mut [T],
+    a: (&[T], Matrix),
+    b: (&[T], Matrix),
+    mode: Write,
+    parallelism: Parallelism,
+) {
+    assert!(Matrix::new(a.1.rows, b.1.cols).fits(out.len()));
+    // SAFETY: the result lies inside `out`, which is borrowed mutably and initialised.
+    unsafe { multiply(out.as_mut_ptr(), a, b, mode, parallelism) }
+}
+
+/// `a·b`, row after row, in memory that is not cleared first.
+pub(crate) fn product<T: Scalar>(
+    a: (&[T], Matrix),
+    b: (&[T], Matrix),
+    parallelism: Parallelism,
+) -> Vec<T> {
+    let len = a.1.rows * b.1.cols;
+    if a.1.cols == 0 {
+        return vec![T::zero(); len];
+    }
+    let mut out = room(len);
+    // SAFETY: `out` has the size of the result, and a product of at least one column writes all of it
+    // without reading it.
+    unsafe {
+        multiply(out.as_mut_ptr().cast(), a, b, Write::Overwrite, parallelism);
+        written(out)
+    }
+}
+
+/// # Safety
+/// `out` is good for writes of all elements of the product, aliases neither operand, and holds numbers
+/// if they are added to.
+unsafe fn multiply<T: Scalar>(
+    out: *mut T,
     (a, ma): (&[T], Matrix),
     (b, mb): (&[T], Matrix),
     mode: Write,
     parallelism: Parallelism,
 ) {
     let mo = Matrix::new(ma.rows, mb.cols);
-    assert!(ma.cols == mb.rows && ma.fits(a.len()) && mb.fits(b.len()) && mo.fits(out.len()));
+    assert!(ma.cols == mb.rows && ma.fits(a.len()) && mb.fits(b.len()));
     let stride = |s: usize| s as isize;
-    // SAFETY: the three matrices lie inside their slices, which the assertion above checks, `out`
-    // is borrowed mutably so it aliases neither operand, and `T` is f32 or f64, which gemm knows.
+    // SAFETY: the operands lie inside their slices, which the assertion above checks, the caller
+    // answers for `out`, and `T` is f32 or f64, which gemm knows.
     unsafe {
         gemm::gemm(
             ma.rows,
             mb.cols,
             ma.cols,
-            out.as_mut_ptr(),
+            out,
             1,
             stride(mo.row_stride),
             mode == Write::Add,

@@ -203,7 +203,7 @@ struct Broken;
 impl Term for Broken {
     #[inline(always)]
     fn add(lane: f64, x: f64) -> f64 {
-        lane + (x - x)
+        lane + 0.0 * x
     }
     #[inline(always)]
     fn join(a: f64, b: f64) -> f64 {

@@ -474,14 +474,6 @@ impl<T: Exp, P: Pair<T>> Kernel for Total<'_, T, P> {
     }
 }
 
-/// Writes `f(i)` to every place.
-#[inline(always)]
-fn fill<T>(y: &mut [MaybeUninit<T>], f: impl Fn(usize) -> T) {
-    for (i, y) in y.iter_mut().enumerate() {
-        y.write(f(i));
-    }
-}
-
 struct Values<'a, T, P> {
     pair: P,
     elements: Elements<'a, T>,
@@ -491,14 +483,14 @@ struct Values<'a, T, P> {
 impl<T: Exp, P: Pair<T>> Kernel for Values<'_, T, P> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (len, one) = (self.y.len(), T::one());
-        let (x, t) = (&self.elements.x[..len], &self.elements.t[..len]);
+        let pairs = self.elements.x.iter().zip(self.elements.t);
         match self.elements.constants {
-            None => fill(self.y, |i| self.pair.value::<FMA>(x[i], t[i], one)),
-            Some((w, c)) => {
-                let (w, c) = (&w[..len], &c[..len]);
-                fill(self.y, |i| w[i] * self.pair.value::<FMA>(x[i], t[i], c[i]));
-            }
+            None => write(self.y, pairs, |(x, t)| {
+                self.pair.value::<FMA>(*x, *t, T::one())
+            }),
+            Some((w, c)) => write(self.y, pairs.zip(w.iter().zip(c)), |((x, t), (w, c))| {
+                *w * self.pair.value::<FMA>(*x, *t, *c)
+            }),
         }
     }
 }
@@ -513,26 +505,35 @@ struct Slopes<'a, T, P, const TARGET: bool> {
 impl<T: Exp, P: Pair<T>, const TARGET: bool> Kernel for Slopes<'_, T, P, TARGET> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (len, one) = (self.y.len(), T::one());
-        let (x, t) = (&self.elements.x[..len], &self.elements.t[..len]);
-        let slope = |i: usize, c: T| match TARGET {
-            true => self.pair.target_slope::<FMA>(x[i], t[i], c),
-            false => self.pair.slope::<FMA>(x[i], t[i], c),
+        let slope = |(x, t): (&T, &T), c: T| match TARGET {
+            true => self.pair.target_slope::<FMA>(*x, *t, c),
+            false => self.pair.slope::<FMA>(*x, *t, c),
         };
+        let (y, pairs) = (self.y, self.elements.x.iter().zip(self.elements.t));
         match (self.elements.constants, self.dy) {
-            (None, Upstream::One(dy)) => fill(self.y, |i| slope(i, one) * dy),
+            (None, Upstream::One(dy)) => write(y, pairs, |pair| slope(pair, T::one()) * dy),
             (None, Upstream::Each(dy)) => {
-                let dy = &dy[..len];
-                fill(self.y, |i| slope(i, one) * dy[i]);
+                write(y, pairs.zip(dy), |(pair, dy)| slope(pair, T::one()) * *dy);
             }
             (Some((w, c)), Upstream::One(dy)) => {
-                let (w, c) = (&w[..len], &c[..len]);
-                fill(self.y, |i| w[i] * slope(i, c[i]) * dy);
+                write(y, pairs.zip(w.iter().zip(c)), |(pair, (w, c))| {
+                    *w * slope(pair, *c) * dy
+                });
             }
             (Some((w, c)), Upstream::Each(dy)) => {
-                let (w, c, dy) = (&w[..len], &c[..len], &dy[..len]);
-                fill(self.y, |i| w[i] * slope(i, c[i]) * dy[i]);
+                let operands = pairs.zip(w.iter().zip(c)).zip(dy);
+                write(y, operands, |((pair, (w, c)), dy)| {
+                    *w * slope(pair, *c) * *dy
+                });
             }
         }
     }
+}
+
+/// Writes a function of each operand.
+#[inline(always)]
+fn write<T, X>(y: &mut [MaybeUninit<T>], operands: impl Iterator<Item = X>, f: impl Fn(X) -> T) {
+    y.iter_mut().zip(operands).for_each(|(y, x)| {
+        y.write(f(x));
+    });
 }
