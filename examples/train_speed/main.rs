@@ -10,10 +10,10 @@
 //!
 //! Prints one line of JSON for each: the median over the steps after the warm-up, the arithmetic of the
 //! dense layers, convolutions and attention a second (of the optimizer alone: the bytes), which share that
-//! is of a large matrix product's (of a pass over a large vector) in the same minute, and the highest resident memory
-//! of the process so far, which is the workload's own when it is the only one. A convolution may come out
-//! above its share of 1: Winograd's way needs fewer multiplications than are counted. The loss falls
-//! because every step sees the same batch. `benches/peers/compare.sh` sets this beside PyTorch.
+//! is of a large matrix product's (of a pass over a large vector) in the same minute, and the highest
+//! resident memory of the process so far, which is the workload's own when it is the only one. A
+//! convolution may come out above 1: Winograd's way needs fewer multiplications than are counted. The loss
+//! falls because every step sees the same batch. `benches/peers/compare.sh` sets this beside PyTorch.
 
 mod limit;
 mod scaling;

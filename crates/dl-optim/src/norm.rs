@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,8 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
             drop(storage);
             // A maximum may drop what is not a number; 0 · x may not.
             let zero = wide.affine(0.0, 0.0)?.sum_all()?;
+            // Not every device has f64.
+            let zero = zero.to_device(&Device::Cpu)?;
             zero.to_dtype(DType::F64)?.to_scalar()?
         }
     };

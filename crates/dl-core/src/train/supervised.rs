@@ -322,7 +322,8 @@ impl Sums {
 }
 
 fn total(losses: &Tensor) -> CandleResult<f64> {
-    let total = sum(&losses.detach())?;
+    // Not every device has f64.
+    let total = sum(&losses.detach())?.to_device(&Device::Cpu)?;
     total.to_dtype(DType::F64)?.to_scalar()
 }
 
