@@ -179,19 +179,17 @@ impl Linear {
         let bias = bias.map(|(s, l)| slice::<T>(s, l)).transpose()?;
         let x = (x, Matrix::new(self.rows, self.inputs));
         let w = (w, Matrix::new(self.outputs, self.inputs).t());
-        let y = match (bias, self.activation) {
+        let mut y = match (bias, self.activation) {
             (Some(bias), Activation::Identity) => {
                 let mut y = self.rows_of(bias);
                 matmul(&mut y, x, w, Write::Add, self.parallelism());
                 y
             }
-            (None, Activation::Identity) => product(x, w, self.parallelism()),
-            _ => {
-                let mut y = product(x, w, self.parallelism());
-                self.activate(&mut y, bias);
-                y
-            }
+            _ => product(x, w, self.parallelism()),
         };
+        if self.activation != Activation::Identity {
+            self.activate(&mut y, bias);
+        }
         Ok((T::to_cpu_storage_owned(y), shape.into()))
     }
 

@@ -10,7 +10,7 @@ use crate::cat::cat;
 use crate::host::{has_kernel, if_tracked, narrow_to, read, tensor, widen};
 use crate::linear::{linear, parallelism};
 use crate::many_inputs::CustomOpN;
-use crate::matmul::{Matrix, Write, matmul};
+use crate::matmul::{Matrix, Write, matmul, product};
 use crate::recurrent::packed::{Packed, Rows};
 use crate::recurrent::plan::Plan;
 use crate::recurrent::{Direction, RecurrentWeights};
@@ -510,16 +510,9 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
     /// `dᵀ·x` over all steps: the gradient of a weight.
     fn grad_weight(&self, d: &[T], x: &[T], inputs: usize) -> Result<Tensor> {
         let (rows, width) = (self.plan.batch * self.plan.time, self.plan.width);
-        let mut dw = vec![T::zero(); width * inputs];
         let threads = parallelism(rows * width * inputs);
         let d = (d, Matrix::new(rows, width).t());
-        matmul(
-            &mut dw,
-            d,
-            (x, Matrix::new(rows, inputs)),
-            Write::Overwrite,
-            threads,
-        );
+        let dw = product(d, (x, Matrix::new(rows, inputs)), threads);
         tensor(dw, (width, inputs))
     }
 
@@ -529,13 +522,11 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
             self.plan.inputs,
             self.plan.width,
         );
-        let mut dx = vec![T::zero(); rows * inputs];
         let threads = parallelism(rows * inputs * width);
-        read::<T, _>(weight, |w| {
+        let dx = read::<T, _>(weight, |w| {
             let d = (d, Matrix::new(rows, width));
             let w = (w, Matrix::new(width, inputs));
-            matmul(&mut dx, d, w, Write::Overwrite, threads);
-            Ok(())
+            Ok(product(d, w, threads))
         })?;
         tensor(dx, (self.plan.batch, self.plan.time, inputs))
     }

@@ -184,7 +184,8 @@ impl<'a> Supervised<'a> {
         let scale_of = |scaler: &LossScaler| scaler.scale;
         let weight = losses.elem_count();
         let factor = self.loss_scaler.as_ref().map_or(1., scale_of) / weight as f64;
-        let grads = backward_from(losses, &filled_like(losses, factor)?)?;
+        let each = (losses.detach().ones_like()? * factor)?;
+        let grads = backward_from(losses, &each)?;
         match alone {
             true => sums.grads = Some(grads),
             false => self.accumulator.add(&grads, weight)?,
@@ -325,13 +326,6 @@ fn total(losses: &Tensor) -> CandleResult<f64> {
     // Not every device has f64.
     let total = sum(&losses.detach())?.to_device(&Device::Cpu)?;
     total.to_dtype(DType::F64)?.to_scalar()
-}
-
-fn filled_like(x: &Tensor, value: f64) -> CandleResult<Tensor> {
-    match x.dtype() {
-        DType::F64 => Tensor::full(value, x.shape(), x.device()),
-        dtype => Tensor::full(value as f32, x.shape(), x.device())?.to_dtype(dtype),
-    }
 }
 
 impl TrainStep<Batch> for Supervised<'_> {
