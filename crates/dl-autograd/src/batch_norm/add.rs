@@ -57,7 +57,6 @@ impl AddBatchNorm {
         &self,
         x: &Tensor,
         packed: &Tensor,
-        y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let wanted = Wanted {
@@ -68,9 +67,8 @@ impl AddBatchNorm {
             return Ok((None, None));
         }
         let grads = read::<T, _>(packed, |packed| {
-            let gamma = &packed[..packed.len() / 2];
-            let passed = (Activation::Identity, y);
-            self.0.backward(x, gamma, passed, dy, wanted)
+            let affine = packed.split_at(packed.len() / 2);
+            self.0.backward(x, affine, Activation::Identity, dy, wanted)
         })?;
         let dx = grads.x.map(|dx| tensor(dx, x.dims())).transpose()?;
         let dpacked = || tensor([grads.gamma, grads.beta].concat(), packed.dims());
@@ -109,11 +107,7 @@ impl CustomOp3 for AddBatchNorm {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         // What passes the activation is the gradient of the residual and arrives at the norm.
         let dy = self.0.activation.pass_back(y, dy)?;
-        let (dx, dpacked) = by_dtype!(
-            x.dtype(),
-            "batch_norm",
-            self.backward::<T>(x, packed, y, &dy)
-        )?;
+        let (dx, dpacked) = by_dtype!(x.dtype(), "batch_norm", self.backward::<T>(x, packed, &dy))?;
         Ok((dx, if_tracked(residual, || Ok(dy))?, dpacked))
     }
 }

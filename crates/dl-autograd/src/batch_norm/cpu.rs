@@ -1,8 +1,11 @@
-//! The loops of batch normalisation: one task a channel to reduce, one a plane to write.
+//! The loops of batch normalisation, one task a channel: what its sums read is near when it is written.
+
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 use crate::activation::{clamp, pass};
+use crate::host::{room, written};
 use crate::simd::{Kernel, Scalar, dispatch};
 
 const LANES: usize = 32;
@@ -38,7 +41,11 @@ impl Planes {
     }
 
     /// The planes of one channel, image by image.
-    fn of<'a, T>(&self, x: &'a [T], channel: usize) -> impl Iterator<Item = &'a [T]> {
+    fn of<'a, T>(
+        &self,
+        x: &'a [T],
+        channel: usize,
+    ) -> impl DoubleEndedIterator<Item = &'a [T]> + ExactSizeIterator {
         let (plane, channels) = (self.plane, self.channels);
         (0..self.batch).map(move |n| &x[(n * channels + channel) * plane..][..plane])
     }
@@ -53,21 +60,26 @@ pub(super) struct Map<T> {
     pub beta: T,
 }
 
-/// Mean and biased variance of every channel. Each plane is read twice while it is near: for its mean
+impl<T: Scalar> Map<T> {
+    /// Factor and summand of what forward computes in one step.
+    fn line(&self) -> (T, T) {
+        let scale = self.gamma * self.rstd;
+        (scale, self.beta - self.mean * scale)
+    }
+}
+
+/// Mean and biased variance of a channel. Each plane is read twice while it is near: for its mean
 /// and for the squares about it, so that a large mean costs no digits. The planes are then merged.
 ///
 /// Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
 /// variances", 1979.
-pub(super) fn statistics<T: Scalar>(p: &Planes, x: &[T]) -> (Vec<T>, Vec<T>) {
-    let moments = |channel: usize| {
-        let plane = p.plane as f64;
-        let planes: Vec<(f64, f64)> = p.of(x, channel).map(|x| plane_moments(x)).collect();
-        let mean = planes.iter().map(|m| m.0).sum::<f64>() / planes.len() as f64;
-        let between = |m: &(f64, f64)| m.1 + plane * (m.0 - mean) * (m.0 - mean);
-        let squares: f64 = planes.iter().map(between).sum();
-        (T::from_f64(mean), T::from_f64(squares / p.count() as f64))
-    };
-    (0..p.channels).into_par_iter().map(moments).unzip()
+pub(super) fn statistics<T: Scalar>(p: &Planes, x: &[T], channel: usize) -> (T, T) {
+    let plane = p.plane as f64;
+    let planes: Vec<(f64, f64)> = p.of(x, channel).map(|x| plane_moments(x)).collect();
+    let mean = planes.iter().map(|m| m.0).sum::<f64>() / planes.len() as f64;
+    let between = |m: &(f64, f64)| m.1 + plane * (m.0 - mean) * (m.0 - mean);
+    let squares: f64 = planes.iter().map(between).sum();
+    (T::from_f64(mean), T::from_f64(squares / p.count() as f64))
 }
 
 /// Mean, and sum of squares about it.
@@ -85,41 +97,45 @@ fn plane_moments<T: Scalar>(x: &[T]) -> (f64, f64) {
     (sum / x.len() as f64, squares - x.len() as f64 * off * off)
 }
 
-pub(super) fn normalise<T: Scalar>(
+/// `map_of` tells what happens to a channel, and what to collect of it.
+pub(super) fn normalise<T: Scalar, R: Send>(
     p: &Planes,
     x: &[T],
     residual: Option<&[T]>,
-    maps: &[Map<T>],
+    map_of: impl Fn(usize) -> (Map<T>, R) + Sync,
     bounds: (T, T),
-) -> Vec<T> {
-    let mut y = vec![T::zero(); x.len()];
-    if p.plane == 0 {
-        return y;
-    }
-    y.par_chunks_mut(p.plane)
-        .zip(x.par_chunks(p.plane))
+) -> (Vec<T>, Vec<R>) {
+    let mut y = room(x.len());
+    let collected = p
+        .by_channel(&mut y)
+        .into_par_iter()
         .enumerate()
-        .for_each(|(i, (y, x))| {
-            let m = maps[i % p.channels];
-            let scale = m.gamma * m.rstd;
-            let shift = m.beta - m.mean * scale;
-            dispatch(Normalise {
-                y,
-                x,
-                residual: residual.map(|r| &r[i * p.plane..][..p.plane]),
-                scale,
-                shift,
-                bounds,
-            });
-        });
-    y
+        .map(|(channel, y)| {
+            let (map, collected) = map_of(channel);
+            let residual = residual.map(|r| p.of(r, channel).rev());
+            let mut residual = residual.into_iter().flatten();
+            // Backwards, to begin with what was read last.
+            for (y, x) in y.into_iter().zip(p.of(x, channel)).rev() {
+                dispatch(Normalise {
+                    y,
+                    x,
+                    residual: residual.next(),
+                    line: map.line(),
+                    bounds,
+                });
+            }
+            collected
+        })
+        .collect();
+    // SAFETY: the planes of all channels are all of `y`, and each is written by `Normalise`.
+    (unsafe { written(y) }, collected)
 }
 
-/// What forward left for backward, and the gradient that arrives.
+/// What forward normalised, and the gradient that arrives behind the activation. Whether that passes
+/// follows from `x`: reading the result as well would cost more than computing it again.
 #[derive(Clone, Copy)]
 pub(super) struct Saved<'a, T> {
     pub x: &'a [T],
-    pub y: &'a [T],
     pub dy: &'a [T],
 }
 
@@ -151,8 +167,8 @@ pub(super) fn backward<T: Scalar>(
 ) -> Gradients<T> {
     let through = if batch { 1. / p.count() as f64 } else { 0. };
     let through = T::from_f64(through);
-    let mut x = wanted.x.then(|| vec![T::zero(); saved.x.len()]);
-    let planes = match &mut x {
+    let mut dx = wanted.x.then(|| room(saved.x.len()));
+    let planes = match &mut dx {
         Some(dx) => p.by_channel(dx),
         None => (0..p.channels).map(|_| vec![]).collect(),
     };
@@ -170,6 +186,8 @@ pub(super) fn backward<T: Scalar>(
             sums
         })
         .unzip();
+    // SAFETY: the planes of all channels are all of `dx`, and each is written by `GradX`.
+    let x = dx.map(|dx| unsafe { written(dx) });
     Gradients { x, gamma, beta }
 }
 
@@ -181,10 +199,9 @@ fn reduce<T: Scalar>(
     bounds: (T, T),
 ) -> (T, T) {
     let mut totals = (0., 0.);
-    let planes = p.of(saved.x, channel).zip(p.of(saved.y, channel));
-    for ((x, y), dy) in planes.zip(p.of(saved.dy, channel)) {
+    for (x, dy) in p.of(saved.x, channel).zip(p.of(saved.dy, channel)) {
         dispatch(Reduce {
-            saved: Saved { x, y, dy },
+            saved: Saved { x, dy },
             map,
             bounds,
             totals: &mut totals,
@@ -193,7 +210,7 @@ fn reduce<T: Scalar>(
     (T::from_f64(totals.0), T::from_f64(totals.1))
 }
 
-/// Right after the sums of the channel, while what they read is near.
+/// Right after the sums of the channel, beginning with what they read last.
 fn grad_x<T: Scalar>(
     p: &Planes,
     saved: Saved<T>,
@@ -201,14 +218,13 @@ fn grad_x<T: Scalar>(
     map: Map<T>,
     means: (T, T),
     bounds: (T, T),
-    dx: Vec<&mut [T]>,
+    dx: Vec<&mut [MaybeUninit<T>]>,
 ) {
-    let planes = p.of(saved.x, channel).zip(p.of(saved.y, channel));
-    let planes = planes.zip(p.of(saved.dy, channel));
-    for (dx, ((x, y), dy)) in dx.into_iter().zip(planes) {
+    let planes = p.of(saved.x, channel).zip(p.of(saved.dy, channel));
+    for (dx, (x, dy)) in dx.into_iter().zip(planes).rev() {
         dispatch(GradX {
             dx,
-            saved: Saved { x, y, dy },
+            saved: Saved { x, dy },
             map,
             means,
             bounds,
@@ -260,11 +276,10 @@ impl<T: Scalar> Kernel for Squares<'_, T> {
 }
 
 struct Normalise<'a, T> {
-    y: &'a mut [T],
+    y: &'a mut [MaybeUninit<T>],
     x: &'a [T],
     residual: Option<&'a [T]>,
-    scale: T,
-    shift: T,
+    line: (T, T),
     bounds: (T, T),
 }
 
@@ -272,16 +287,16 @@ impl<T: Scalar> Kernel for Normalise<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let pairs = self.y.iter_mut().zip(self.x);
-        let normal = |x: &T| x.multiply_add::<FMA>(self.scale, self.shift);
+        let normal = |x: &T| x.multiply_add::<FMA>(self.line.0, self.line.1);
         match self.residual {
             None => {
                 for (y, x) in pairs {
-                    *y = clamp(normal(x), self.bounds);
+                    y.write(clamp(normal(x), self.bounds));
                 }
             }
             Some(residual) => {
                 for ((y, x), r) in pairs.zip(residual) {
-                    *y = clamp(normal(x) + *r, self.bounds);
+                    y.write(clamp(normal(x) + *r, self.bounds));
                 }
             }
         }
@@ -296,14 +311,16 @@ struct Reduce<'a, T> {
 }
 
 /// As many elements of each as there are sums: loops of a fixed length become vectors.
-type Part<'a, T> = [&'a [T; LANES]; 3];
+type Part<'a, T> = [&'a [T; LANES]; 2];
 
 impl<T: Scalar> Reduce<'_, T> {
     /// Adds `g·x̂` and `g` lane by lane.
     #[inline(always)]
-    fn add<const FMA: bool>(&self, [hats, sums]: &mut [[T; LANES]; 2], [x, y, dy]: Part<T>) {
+    fn add<const FMA: bool>(&self, [hats, sums]: &mut [[T; LANES]; 2], [x, dy]: Part<T>) {
+        let (scale, shift) = self.map.line();
         for i in 0..LANES {
-            let g = pass(dy[i], y[i], self.bounds);
+            let normal = x[i].multiply_add::<FMA>(scale, shift);
+            let g = pass(dy[i], normal, self.bounds);
             let hat = (x[i] - self.map.mean) * self.map.rstd;
             hats[i] = g.multiply_add::<FMA>(hat, hats[i]);
             sums[i] += g;
@@ -316,18 +333,13 @@ impl<T: Scalar> Kernel for Reduce<'_, T> {
     fn run<const FMA: bool>(self) {
         let mut sums = [[T::zero(); LANES]; 2];
         let (x, rest_x) = self.saved.x.as_chunks::<LANES>();
-        let (y, rest_y) = self.saved.y.as_chunks::<LANES>();
         let (dy, rest_dy) = self.saved.dy.as_chunks::<LANES>();
-        for ((x, y), dy) in x.iter().zip(y).zip(dy) {
-            self.add::<FMA>(&mut sums, [x, y, dy]);
+        for (x, dy) in x.iter().zip(dy) {
+            self.add::<FMA>(&mut sums, [x, dy]);
         }
         // No gradient behind the last element.
-        let mut rest = [
-            [self.map.mean; LANES],
-            [T::zero(); LANES],
-            [T::zero(); LANES],
-        ];
-        for (to, from) in rest.iter_mut().zip([rest_x, rest_y, rest_dy]) {
+        let mut rest = [[self.map.mean; LANES], [T::zero(); LANES]];
+        for (to, from) in rest.iter_mut().zip([rest_x, rest_dy]) {
             to[..from.len()].copy_from_slice(from);
         }
         self.add::<FMA>(&mut sums, rest.each_ref());
@@ -338,7 +350,7 @@ impl<T: Scalar> Kernel for Reduce<'_, T> {
 }
 
 struct GradX<'a, T> {
-    dx: &'a mut [T],
+    dx: &'a mut [MaybeUninit<T>],
     saved: Saved<'a, T>,
     map: Map<T>,
     /// `dγ/m` and `dβ/m`, or zeros.
@@ -349,14 +361,15 @@ struct GradX<'a, T> {
 impl<T: Scalar> Kernel for GradX<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let Saved { x, y, dy } = self.saved;
+        let Saved { x, dy } = self.saved;
         let Map { mean, rstd, .. } = self.map;
-        let scale = self.map.gamma * rstd;
+        let (scale, shift) = self.map.line();
         let (dgamma, dbeta) = self.means;
-        for (((dx, x), y), dy) in self.dx.iter_mut().zip(x).zip(y).zip(dy) {
-            let g = pass(*dy, *y, self.bounds);
+        for ((dx, x), dy) in self.dx.iter_mut().zip(x).zip(dy) {
+            let normal = x.multiply_add::<FMA>(scale, shift);
+            let g = pass(*dy, normal, self.bounds);
             let hat = (*x - mean) * rstd;
-            *dx = scale * (g - dbeta - hat * dgamma);
+            dx.write(scale * (g - dbeta - hat * dgamma));
         }
     }
 }

@@ -252,46 +252,51 @@ impl BatchNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, shape) = (slice::<T>(x, layout)?, layout.dims());
         let planes = cpu::Planes::new(shape);
-        if let Source::Batch(saved) = &self.statistics {
-            let (mean, variance) = cpu::statistics(&planes, x);
-            let channels = mean.len();
-            // The op is created for one call, so the cell is empty.
-            let _ = saved.set((tensor(mean, channels)?, tensor(variance, channels)?));
-        }
-        let maps = self.maps::<T>(gamma, Some(beta))?;
-        let y = cpu::normalise(&planes, x, residual, &maps, self.activation.bounds());
+        let bounds = self.activation.bounds();
+        let y = match &self.statistics {
+            Source::Batch(saved) => {
+                let map_of = |channel: usize| {
+                    let statistics = cpu::statistics(&planes, x, channel);
+                    let affine = (gamma[channel], beta[channel]);
+                    (self.map(statistics, affine), statistics)
+                };
+                let (y, statistics) = cpu::normalise(&planes, x, residual, map_of, bounds);
+                let (mean, variance): (Vec<T>, Vec<T>) = statistics.into_iter().unzip();
+                let channels = mean.len();
+                // The op is created for one call, so the cell is empty.
+                let _ = saved.set((tensor(mean, channels)?, tensor(variance, channels)?));
+                y
+            }
+            Source::Given(..) => {
+                let maps = self.maps::<T>((gamma, beta))?;
+                cpu::normalise(&planes, x, residual, |channel| (maps[channel], ()), bounds).0
+            }
+        };
         Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
     }
 
-    /// `dy` arrives behind the activation, whose result was `y`.
+    /// `dy` arrives behind the activation.
     fn backward<T: Scalar>(
         &self,
         x: &Tensor,
-        gamma: &[T],
-        (activation, y): (Activation, &Tensor),
+        affine: Affine<T>,
+        activation: Activation,
         dy: &Tensor,
         wanted: cpu::Wanted,
     ) -> Result<cpu::Gradients<T>> {
         let planes = cpu::Planes::new(x.dims());
-        let maps = self.maps(gamma, None)?;
+        let maps = self.maps(affine)?;
         let batch = matches!(self.statistics, Source::Batch(_));
         let bounds = activation.bounds();
-        // Of the identity nobody looks at the result: what is read anyway stands in for it.
-        let y = match activation {
-            Activation::Identity => x,
-            _ => y,
-        };
-        read::<T, _>(x, |x_| {
-            read::<T, _>(y, |y| {
-                read::<T, _>(dy, |dy| {
-                    let saved = cpu::Saved { x: x_, y, dy };
-                    Ok(cpu::backward(&planes, saved, &maps, bounds, batch, wanted))
-                })
+        read::<T, _>(x, |x| {
+            read::<T, _>(dy, |dy| {
+                let saved = cpu::Saved { x, dy };
+                Ok(cpu::backward(&planes, saved, &maps, bounds, batch, wanted))
             })
         })
     }
 
-    fn maps<T: Scalar>(&self, gamma: &[T], beta: Option<&[T]>) -> Result<Vec<cpu::Map<T>>> {
+    fn maps<T: Scalar>(&self, (gamma, beta): Affine<T>) -> Result<Vec<cpu::Map<T>>> {
         let (mean, variance) = match &self.statistics {
             Source::Given(mean, variance) => (mean, variance),
             Source::Batch(saved) => match saved.get() {
@@ -300,14 +305,17 @@ impl BatchNorm {
             },
         };
         let (mean, variance) = (mean.to_vec1::<T>()?, variance.to_vec1::<T>()?);
-        let eps = T::from_f64(self.eps);
-        let map = |c: usize| cpu::Map {
-            mean: mean[c],
-            rstd: (variance[c] + eps).sqrt().recip(),
-            gamma: gamma[c],
-            beta: beta.map_or(T::zero(), |beta| beta[c]),
-        };
+        let map = |c: usize| self.map((mean[c], variance[c]), (gamma[c], beta[c]));
         Ok((0..mean.len()).map(map).collect())
+    }
+
+    fn map<T: Scalar>(&self, (mean, variance): (T, T), (gamma, beta): (T, T)) -> cpu::Map<T> {
+        cpu::Map {
+            mean,
+            rstd: (variance + T::from_f64(self.eps)).sqrt().recip(),
+            gamma,
+            beta,
+        }
     }
 }
 
@@ -338,13 +346,13 @@ impl CustomOp3 for BatchNorm {
         x: &Tensor,
         gamma: &Tensor,
         beta: &Tensor,
-        y: &Tensor,
+        _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         by_dtype!(
             x.dtype(),
             "batch_norm",
-            gradients::<T>(self, x, gamma, beta, y, dy)
+            gradients::<T>(self, x, gamma, beta, dy)
         )
     }
 }
@@ -364,7 +372,6 @@ fn gradients<T: Scalar>(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
-    y: &Tensor,
     dy: &Tensor,
 ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
     let wanted = cpu::Wanted {
@@ -372,7 +379,9 @@ fn gradients<T: Scalar>(
         affine: gamma.track_op() || beta.track_op(),
     };
     let grads = read::<T, _>(gamma, |gamma| {
-        op.backward(x, gamma, (op.activation, y), dy, wanted)
+        read::<T, _>(beta, |beta| {
+            op.backward(x, (gamma, beta), op.activation, dy, wanted)
+        })
     })?;
     let channels = grads.gamma.len();
     let dx = grads.x.map(|dx| tensor(dx, x.dims())).transpose()?;

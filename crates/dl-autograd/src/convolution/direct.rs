@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::bias::{Affine, start};
 use super::geometry::Geometry;
+use super::op::Direction;
 use super::phases::{LANES, Phases, spread};
 use crate::host::{room, written};
 use crate::simd::{self, Scalar};
@@ -29,120 +30,113 @@ pub(super) const TILE: usize = 2 * PANEL;
 /// Pixels of one tile: three vectors.
 pub(super) const PIXELS: usize = 3 * LANES;
 /// Pixels for which all channels are computed before the next ones: what they read stays near.
-const BLOCK: usize = 10 * PIXELS;
+pub(super) const BLOCK: usize = 10 * PIXELS;
 
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let phases = Phases::new(g);
     let product = Product {
+        g,
+        direction: Direction::Forward,
         channels: g.c_in / g.config.groups,
-        place: Place::of(g, Phases::count(g) * phases.len, g.c_in),
+        stride: Phases::count(g) * phases.len,
         passes: vec![Pass::forward(g, &phases)],
+        phases,
     };
     let layer = Layer {
         batch: g.batch,
         groups: g.config.groups,
         planes: (g.pixels_in(), g.pixels_out()),
         outputs: g.c_out / g.config.groups,
-        length: product.length(g),
+        length: product.channels * product.stride,
     };
-    let (taps, c_in) = (g.kernel.0 * g.kernel.1, product.channels);
-    let weight = |o: usize, c: usize, t: usize| affine.weight[(o * c_in + c) * taps + t];
-    layer.run(
-        x,
-        affine.bias,
-        &product,
-        weight,
-        |plane, channel, from| match product.place {
-            Place::Tiles { pitch } => tiles(plane, channel, pitch, from),
-            Place::Planes { stride } => {
-                phases.split(g, plane, &mut from[channel * stride..][..stride]);
-            }
-        },
-    )
+    let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
+    layer.run(x, affine.bias, &product, |group, o, c, t| {
+        affine.weight[((group * outputs + o) * channels + c) * taps + t]
+    })
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
     let phases = Phases::new(g);
     let product = Product {
+        g,
+        direction: Direction::Transposed,
         channels: g.c_out / g.config.groups,
         // Zeros in front and behind, so that every tap reads inside.
-        place: Place::of(g, spread(phases.reach + phases.len + LANES), g.c_out),
+        stride: spread(phases.reach + phases.len + LANES),
         passes: (0..Phases::count(g))
             .map(|phase| Pass::backward(g, &phases, phase))
             .collect(),
+        phases,
     };
     let layer = Layer {
         batch: g.batch,
         groups: g.config.groups,
         planes: (g.pixels_out(), g.pixels_in()),
         outputs: g.c_in / g.config.groups,
-        length: product.length(g),
+        length: product.channels * product.stride,
     };
-    let (taps, c_in, c_out) = (g.kernel.0 * g.kernel.1, layer.outputs, product.channels);
-    let weight = |c: usize, o: usize, t: usize| {
-        let (group, c) = (c / c_in, c % c_in);
-        affine.weight[((group * c_out + o) * c_in + c) * taps + t]
-    };
-    layer.run(
-        dy,
-        affine.bias,
-        &product,
-        weight,
-        |plane, channel, from| match product.place {
-            Place::Tiles { pitch } => tiles(plane, channel, pitch, from),
-            Place::Planes { stride } => {
-                let wide = &mut from[channel * stride + phases.reach..][..phases.len];
-                phases.widen(g, plane, wide);
-            }
-        },
-    )
-}
-
-/// Where the channels lie that a product reads.
-#[derive(Clone, Copy)]
-enum Place {
-    /// One plane after the other, `stride` apart.
-    Planes { stride: usize },
-    /// A 1×1 kernel reads each pixel once: the channels of [`PIXELS`] pixels lie together, in order.
-    Tiles { pitch: usize },
-}
-
-impl Place {
-    fn of(g: &Geometry, stride: usize, channels: usize) -> Self {
-        match g.is_pointwise() {
-            true => Self::Tiles {
-                pitch: channels / g.config.groups * PIXELS,
-            },
-            false => Self::Planes { stride },
-        }
-    }
-}
-
-fn tiles<T: Scalar>(plane: &[T], channel: usize, pitch: usize, to: &mut [T]) {
-    for (pixels, tile) in plane.chunks(PIXELS).zip(to.chunks_exact_mut(pitch)) {
-        tile[channel * PIXELS..][..pixels.len()].copy_from_slice(pixels);
-    }
+    let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
+    layer.run(dy, affine.bias, &product, |group, c, o, t| {
+        affine.weight[((group * channels + o) * outputs + c) * taps + t]
+    })
 }
 
 /// How the sums over input channels and taps are taken.
 pub(super) trait Method: Sync {
+    /// What a thread needs besides the buffer.
+    type Scratch<T: Scalar>;
+
+    /// For at most so many output channels.
+    fn scratch<T: Scalar>(&self, channels: usize) -> Self::Scratch<T>;
+
     /// The weights `(group, output, channel, tap)` in the order in which they are read, pass by pass.
     fn pack<T: Scalar>(
         &self,
         sizes: (usize, usize),
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
+        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<Vec<T>>;
 
-    /// Writes every element of the planes `y` of some channels of a group, from the first one on.
+    /// The channels of a group of one image as [`run`](Self::run) reads them, in the buffer if
+    /// need be.
+    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], buffer: &'a mut [T]) -> &'a [T];
+
+    /// Writes every element of the planes `y` of some channels.
     fn run<T: Scalar>(
         &self,
-        from: &[T],
-        weights: &[Vec<T>],
-        outputs: usize,
-        channels: (usize, usize),
-        bias: Option<&[T]>,
+        part: &Part<T>,
         y: (&mut [MaybeUninit<T>], usize),
+        scratch: &mut Self::Scratch<T>,
     );
+}
+
+/// Output channels of one group of one image, from the first one on.
+pub(super) struct Part<'a, T> {
+    pub(super) from: &'a [T],
+    pub(super) weights: &'a [Vec<T>],
+    pub(super) group: usize,
+    pub(super) first: usize,
+    /// Of the whole group.
+    pub(super) outputs: usize,
+    /// From that of the first channel on.
+    pub(super) bias: Option<&'a [T]>,
+}
+
+impl<T> Part<'_, T> {
+    fn of<'a>(&'a self, from: &'a [T], group: usize, first: usize) -> Part<'a, T> {
+        let bias = self.bias.map(|bias| &bias[group * self.outputs + first..]);
+        Part {
+            from,
+            group,
+            first,
+            bias,
+            ..*self
+        }
+    }
+
+    /// Number of the first panel among those of all groups.
+    pub(super) fn panel(&self) -> usize {
+        (self.group * self.outputs.next_multiple_of(TILE) + self.first) / PANEL
+    }
 }
 
 /// Sizes of what goes in and what comes out.
@@ -158,42 +152,52 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn run<T: Scalar>(
+    pub(super) fn run<T: Scalar, M: Method>(
         &self,
         x: &[T],
         bias: Option<&[T]>,
-        method: &impl Method,
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
-        lay_out: impl Fn(&[T], usize, &mut [T]) + Sync,
+        method: &M,
+        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<T> {
-        let (outputs, (plane_in, plane_out)) = (self.outputs, self.planes);
-        let count = self.batch * self.groups * outputs * plane_out;
+        let (outputs, plane) = (self.outputs, self.planes.1);
+        let count = self.batch * self.groups * outputs * plane;
         if count == 0 || x.is_empty() {
             let mut y = vec![T::zero(); count];
-            start(&mut y, bias, plane_out);
+            start(&mut y, bias, plane);
             return y;
         }
         let mut y = room(count);
         let weights = method.pack((self.groups, outputs), weight);
         let tasks = self.batch * self.groups;
-        let part = self.channels_of_a_part(tasks);
-        y.par_chunks_mut(outputs * plane_out)
+        let channels = self.channels_of_a_part(tasks);
+        let all = Part {
+            from: x,
+            weights: &weights,
+            group: 0,
+            first: 0,
+            outputs,
+            bias,
+        };
+        y.par_chunks_mut(outputs * plane)
             .zip(x.par_chunks(x.len() / tasks))
             .enumerate()
             .with_min_len(tasks.div_ceil(4 * rayon::current_num_threads()))
             .for_each_init(
-                || vec![T::zero(); self.length],
-                |from, (i, (y, x))| {
-                    for (channel, plane) in x.chunks_exact(plane_in).enumerate() {
-                        lay_out(plane, channel, from);
+                || (vec![T::zero(); self.length], method.scratch(channels)),
+                |(buffer, scratch), (i, (y, x))| {
+                    let (from, group) = (method.lay_out(x, buffer), i % self.groups);
+                    if channels >= outputs {
+                        return method.run(&all.of(from, group, 0), (y, plane), scratch);
                     }
-                    let group = i % self.groups;
-                    let parts = y.par_chunks_mut(part * plane_out).enumerate();
-                    parts.for_each(|(i, y)| {
-                        let channels = (group, i * part);
-                        let bias = bias.map(|bias| &bias[group * outputs + channels.1..]);
-                        method.run(from, &weights, outputs, channels, bias, (y, plane_out));
-                    });
+                    y.par_chunks_mut(channels * plane)
+                        .enumerate()
+                        .for_each_init(
+                            || method.scratch(channels),
+                            |scratch, (i, y)| {
+                                let part = all.of(from, group, i * channels);
+                                method.run(&part, (y, plane), scratch);
+                            },
+                        );
                 },
             );
         // SAFETY: the chunks are all of `y`, and a method writes every element of its planes.
@@ -306,87 +310,84 @@ impl Pass {
 }
 
 /// The sums over input channels and taps.
-struct Product {
-    /// Input channels of a group.
+struct Product<'a> {
+    g: &'a Geometry,
+    phases: Phases,
+    direction: Direction,
+    /// Input channels of a group, and what lies between two of them in the buffer.
     channels: usize,
-    place: Place,
+    stride: usize,
     passes: Vec<Pass>,
 }
 
-impl Product {
-    /// Of the buffer that the channels of a group are laid out in.
-    fn length(&self, g: &Geometry) -> usize {
-        match self.place {
-            Place::Planes { stride } => self.channels * stride,
-            Place::Tiles { pitch } => g.pixels_in().div_ceil(PIXELS) * pitch,
-        }
-    }
-
-    /// From a tile of pixels to the next.
-    fn pitch(&self) -> usize {
-        match self.place {
-            Place::Planes { .. } => PIXELS,
-            Place::Tiles { pitch } => pitch,
-        }
-    }
-
+impl Product<'_> {
     /// Where each channel and tap starts to read.
     fn offsets(&self, pass: &Pass) -> Vec<usize> {
-        match self.place {
-            Place::Tiles { .. } => (0..self.channels).map(|c| c * PIXELS).collect(),
-            Place::Planes { stride } => (0..self.channels)
-                .flat_map(|c| pass.taps.iter().map(move |tap| c * stride + tap.1))
-                .collect(),
-        }
+        (0..self.channels)
+            .flat_map(|c| pass.taps.iter().map(move |tap| c * self.stride + tap.1))
+            .collect()
     }
 }
 
-impl Method for Product {
+impl Method for Product<'_> {
+    type Scratch<T: Scalar> = Vec<T>;
+
+    fn scratch<T: Scalar>(&self, _: usize) -> Vec<T> {
+        vec![T::zero(); TILE * BLOCK]
+    }
+
     /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
     fn pack<T: Scalar>(
         &self,
         sizes: (usize, usize),
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
+        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<Vec<T>> {
         let pack = |pass: &Pass| {
-            let taps = pass.taps.len();
-            panels(sizes, self.channels * taps, |o, i| {
-                weight(o, i / taps, pass.taps[i % taps].0)
-            })
+            let terms = |c| pass.taps.iter().map(move |tap| (c, tap.0));
+            let terms: Vec<_> = (0..self.channels).flat_map(terms).collect();
+            panels(sizes, &terms, &weight)
         };
         self.passes.iter().map(pack).collect()
     }
 
+    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], buffer: &'a mut [T]) -> &'a [T] {
+        let planes = x.chunks_exact(x.len() / self.channels);
+        for (plane, to) in planes.zip(buffer.chunks_exact_mut(self.stride)) {
+            match self.direction {
+                Direction::Forward => self.phases.split(self.g, plane, to),
+                Direction::Transposed => {
+                    let wide = &mut to[self.phases.reach..][..self.phases.len];
+                    self.phases.widen(self.g, plane, wide);
+                }
+            }
+        }
+        buffer
+    }
+
     fn run<T: Scalar>(
         &self,
-        from: &[T],
-        weights: &[Vec<T>],
-        outputs: usize,
-        (group, first): (usize, usize),
-        bias: Option<&[T]>,
+        part: &Part<T>,
         (y, plane): (&mut [MaybeUninit<T>], usize),
+        sums: &mut Vec<T>,
     ) {
-        let panels = outputs.next_multiple_of(TILE) / PANEL;
-        let mut sums = vec![T::zero(); TILE * BLOCK];
-        for (pass, weights) in self.passes.iter().zip(weights) {
+        for (pass, weights) in self.passes.iter().zip(part.weights) {
             let offsets = self.offsets(pass);
             let size = TILE * offsets.len();
-            let weights = &weights[(group * panels + first / PANEL) * offsets.len() * PANEL..];
+            let weights = &weights[part.panel() * offsets.len() * PANEL..];
             let (start, end) = pass.target.range();
-            let pitch = self.pitch();
             let mut at = start;
             while at < end {
                 let len = (end - at).next_multiple_of(LANES).min(BLOCK);
                 for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
                     simd::run(Sums {
-                        out: &mut sums,
+                        out: sums,
                         stride: BLOCK,
                         len,
-                        from: &from[start + (at - start) / PIXELS * pitch..],
-                        pitch,
+                        from: &part.from[at..],
+                        pitch: PIXELS,
                         offsets: &offsets,
                         weights: &weights[tile * size..][..size],
-                        bias: bias_of_tile(bias, tile),
+                        bias: bias_of_tile(part.bias, tile),
                     });
                     for (sums, y) in sums.chunks_exact(BLOCK).zip(y.chunks_exact_mut(plane)) {
                         pass.target.write(at, &sums[..len.min(end - at)], y);
@@ -398,22 +399,24 @@ impl Method for Product {
     }
 }
 
-/// The weights `(output, term of its sum)` in panels: `(group, panel, term, output of the panel)`.
+/// The weights of every output and term, a channel and a tap, of its sum in panels:
+/// `(group, panel, term, output of the panel)`.
 pub(super) fn panels<T: Scalar>(
     (groups, outputs): (usize, usize),
-    terms: usize,
-    weight: impl Fn(usize, usize) -> T + Sync,
+    terms: &[(usize, usize)],
+    weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
 ) -> Vec<T> {
     let panels = outputs.next_multiple_of(TILE) / PANEL;
-    let size = terms * PANEL;
+    let size = terms.len() * PANEL;
     let mut packed = vec![T::zero(); groups * panels * size];
     let each = packed.par_chunks_mut(size.max(1)).enumerate();
     each.for_each(|(i, panel)| {
         let (group, first) = (i / panels, i % panels * PANEL);
-        let (lanes, o) = (outputs.saturating_sub(first), group * outputs + first);
-        for (term, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-            let lanes = to.iter_mut().take(lanes).enumerate();
-            lanes.for_each(|(lane, to)| *to = weight(o + lane, term));
+        let lanes = outputs.saturating_sub(first);
+        for (&(channel, tap), to) in terms.iter().zip(panel.chunks_exact_mut(PANEL)) {
+            for (lane, to) in to.iter_mut().take(lanes).enumerate() {
+                *to = weight(group, first + lane, channel, tap);
+            }
         }
     });
     packed

@@ -19,6 +19,7 @@ mod op;
 mod padding;
 mod phases;
 mod pointwise;
+mod rows;
 mod second_order;
 mod weight_gradient;
 mod winograd;

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
 use super::winograd::Winograd;
-use super::{composed, depthwise, direct, second_order, weight_gradient};
+use super::{composed, depthwise, direct, pointwise, second_order, weight_gradient};
 use crate::autocast;
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
@@ -150,6 +150,8 @@ impl Convolution {
         match (direction, g.is_depthwise()) {
             (Direction::Forward, true) => depthwise::forward(g, x, affine),
             (Direction::Transposed, true) => depthwise::grad_input(g, x, affine),
+            (Direction::Forward, _) if g.is_pointwise() => pointwise::forward(g, x, affine),
+            (Direction::Transposed, _) if g.is_pointwise() => pointwise::grad_input(g, x, affine),
             (Direction::Forward, false) => match Winograd::of(g) {
                 Some(winograd) => winograd.forward(x, affine),
                 None => direct::forward(g, x, affine),

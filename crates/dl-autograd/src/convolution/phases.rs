@@ -4,9 +4,11 @@
 //! offset into its flattened rows.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::geometry::Geometry;
-use crate::simd::Scalar;
+use super::rows;
+use crate::simd::{Kernel, Scalar, dispatch};
 
 /// Elements of one vector of f32, the unit in which buffers are laid out.
 pub(super) const LANES: usize = 16;
@@ -23,6 +25,8 @@ pub(super) struct Phases {
     pub(super) reach: usize,
     /// For each tap its phase and offset.
     pub(super) taps: Vec<(usize, usize)>,
+    /// Where the columns `x, x + s, …` of an image row lie, for every `x` below the stride.
+    columns: Vec<Range<usize>>,
 }
 
 impl Phases {
@@ -37,13 +41,25 @@ impl Phases {
         let reach = taps.iter().map(|t| t.1).max().unwrap_or(0);
         let outputs = (g.output.0 * width).next_multiple_of(LANES);
         let rows = g.padded().0.div_ceil(s.0);
+        let len = spread((rows * width).max(reach + outputs));
         Self {
             width,
-            len: spread((rows * width).max(reach + outputs)),
+            len,
             outputs,
             reach,
             taps,
+            columns: Self::columns_of(g, len),
         }
+    }
+
+    fn columns_of(g: &Geometry, len: usize) -> Vec<Range<usize>> {
+        let (step, width) = (g.config.stride.1, g.input.1);
+        let run = |x: usize| {
+            let place = Place::of(g.config.padding.left + x, step);
+            let start = place.phase * len + place.index;
+            start..start + (width - x).div_ceil(step)
+        };
+        (0..step.min(width)).map(run).collect()
     }
 
     /// At stride 1 the padding on the left of a row serves as that on the right of the row before.
@@ -69,72 +85,143 @@ impl Phases {
         vec![T::zero(); Self::count(g) * self.len]
     }
 
-    /// Calls `f(start in the plane, start in the buffer, length)` for runs of one image row that
-    /// are `stride` apart in the plane and neighbours in the buffer.
-    pub(super) fn for_runs(&self, g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
-        let (s, p, (h, w)) = (g.config.stride, g.config.padding, g.input);
-        let (left, length) = (Place::of(p.left, s.1), Place::of(w, s.1));
-        let mut down = Place::of(p.top, s.0);
-        for y in 0..h {
-            let mut across = left;
-            for x in 0..s.1.min(w) {
-                let phase = down.phase * s.1 + across.phase;
-                let to = phase * self.len + down.index * self.width + across.index;
-                f(y * w + x, to, length.index + usize::from(x < length.phase));
-                across.advance(s.1);
-            }
+    /// For every row of the image where it starts in the buffer: its columns `x, x + s, …` are the
+    /// elements from there on in the range `self.columns[x]`.
+    #[inline(always)]
+    fn starts_of_rows(&self, g: &Geometry) -> impl Iterator<Item = usize> {
+        let (len, width, s) = (self.len, self.width, g.config.stride);
+        let mut down = Place::of(g.config.padding.top, s.0);
+        std::iter::repeat_with(move || {
+            let start = down.phase * s.1 * len + down.index * width;
             down.advance(s.0);
-        }
+            start
+        })
     }
 
     /// Writes an image into the phases; the padding is never written and stays zero.
-    pub(super) fn split<T: Scalar>(&self, g: &Geometry, plane: &[T], phases: &mut [T]) {
-        let step = g.config.stride.1;
-        self.for_runs(g, |from, to, n| {
-            let to = &mut phases[to..to + n];
-            if step == 1 {
-                to.copy_from_slice(&plane[from..from + n]);
-            } else if step == 2 {
-                let (pairs, last) = plane[from..].as_chunks::<2>();
-                to.iter_mut().zip(pairs).for_each(|(t, x)| *t = x[0]);
-                if let ([.., to], [x]) = (&mut to[pairs.len().min(n)..], last) {
-                    *to = *x;
-                }
-            } else {
-                let from = plane[from..].iter().step_by(step);
-                to.iter_mut().zip(from).for_each(|(t, x)| *t = *x);
-            }
+    pub(super) fn split<T: Scalar>(&self, g: &Geometry, plane: &[T], buffer: &mut [T]) {
+        let phases = self;
+        dispatch(Split {
+            phases,
+            g,
+            plane,
+            buffer,
         });
     }
 
     /// The inverse of [`split`](Self::split), dropping the padding: writes all of the plane.
-    pub(super) fn join<T: Scalar>(&self, g: &Geometry, phases: &[T], plane: &mut [MaybeUninit<T>]) {
-        let step = g.config.stride.1;
-        self.for_runs(g, |to, from, n| {
-            let to = plane[to..].iter_mut().step_by(step);
-            to.zip(&phases[from..from + n]).for_each(|(t, x)| {
-                t.write(*x);
-            });
+    pub(super) fn join<T: Scalar>(&self, g: &Geometry, buffer: &[T], plane: &mut [MaybeUninit<T>]) {
+        let phases = self;
+        dispatch(Join {
+            phases,
+            g,
+            buffer,
+            plane,
         });
     }
 
     /// Copies the outputs of a plane to rows as wide as a phase's.
     pub(super) fn widen<T: Scalar>(&self, g: &Geometry, plane: &[T], wide: &mut [T]) {
-        for (from, to) in plane
-            .chunks_exact(g.output.1)
-            .zip(wide.chunks_mut(self.width))
-        {
-            to[..from.len()].copy_from_slice(from);
-        }
+        dispatch(Rows {
+            to: (wide, self.width),
+            from: (plane, g.output.1),
+            store: |x| x,
+        });
     }
 
     /// The inverse of [`widen`](Self::widen): writes all of the plane.
     pub(super) fn narrow<T: Scalar>(&self, g: &Geometry, wide: &[T], plane: &mut [MaybeUninit<T>]) {
-        for (to, from) in plane
-            .chunks_exact_mut(g.output.1)
-            .zip(wide.chunks(self.width))
-        {
-            to.write_copy_of_slice(&from[..to.len()]);
+        dispatch(Rows {
+            to: (plane, g.output.1),
+            from: (wide, self.width),
+            store: MaybeUninit::new,
+        });
+    }
+}
+
+struct Split<'a, T> {
+    phases: &'a Phases,
+    g: &'a Geometry,
+    plane: &'a [T],
+    buffer: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel for Split<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (rows, columns) = (
+            self.plane.chunks_exact(self.g.input.1),
+            &self.phases.columns,
+        );
+        for (row, start) in rows.zip(self.phases.starts_of_rows(self.g)) {
+            let buffer = &mut self.buffer[start..];
+            match columns.as_slice() {
+                [all] => rows::copy(&mut buffer[all.clone()], row, |x| x),
+                [even, odd] => {
+                    let parts = [even.clone(), odd.clone()];
+                    if let Ok([even, odd]) = buffer.get_disjoint_mut(parts) {
+                        rows::deinterleave(even, odd, row);
+                    }
+                }
+                _ => {
+                    for (x, to) in columns.iter().enumerate() {
+                        let from = row[x..].iter().step_by(columns.len());
+                        let to = buffer[to.clone()].iter_mut();
+                        to.zip(from).for_each(|(t, x)| *t = *x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Join<'a, T> {
+    phases: &'a Phases,
+    g: &'a Geometry,
+    buffer: &'a [T],
+    plane: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Scalar> Kernel for Join<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (width, columns) = (self.g.input.1, &self.phases.columns);
+        let starts = self.phases.starts_of_rows(self.g);
+        for (row, start) in self.plane.chunks_exact_mut(width).zip(starts) {
+            let buffer = &self.buffer[start..];
+            match columns.as_slice() {
+                [all] => rows::copy(row, &buffer[all.clone()], MaybeUninit::new),
+                [even, odd] => {
+                    let (even, odd) = (&buffer[even.clone()], &buffer[odd.clone()]);
+                    rows::interleave(row, even, odd, MaybeUninit::new);
+                }
+                _ => {
+                    for (x, from) in columns.iter().enumerate() {
+                        let to = row[x..].iter_mut().step_by(columns.len());
+                        to.zip(&buffer[from.clone()]).for_each(|(t, x)| {
+                            t.write(*x);
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies rows from one width to another, as many elements of each as both have.
+struct Rows<'a, T, U, F> {
+    to: (&'a mut [U], usize),
+    from: (&'a [T], usize),
+    store: F,
+}
+
+impl<T: Copy, U: Copy, F: Fn(T) -> U + Copy> Kernel for Rows<'_, T, U, F> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let width = self.to.1.min(self.from.1);
+        let rows = self.to.0.chunks_mut(self.to.1);
+        for (to, from) in rows.zip(self.from.0.chunks(self.from.1)) {
+            rows::copy(&mut to[..width], &from[..width], self.store);
         }
     }
 }

@@ -1,24 +1,153 @@
-//! The weight gradient of a 1×1 convolution: dot products of planes, with the lanes along the pixels.
+//! 1×1 convolutions, with the lanes along the pixels.
 //!
 //! ```text
+//! y[o, pixel] = b_o + Σ_c w[o, c] · x[c, pixel]
 //! dw[o, c] = Σ_images Σ_pixels dy[o, pixel] · x[c, pixel]
 //! ```
 //!
-//! Nothing is turned over or copied. Each task has its own rows `o` and sums in the order of the images:
-//! the number of threads changes no bit.
+//! The channels of a block of pixels are put beside each other, so that they stay near while all outputs
+//! are computed of them. For the weight gradient nothing is turned over or copied: each task has its own
+//! rows `o` and sums in the order of the images. The number of threads changes no bit.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::bias::Affine;
+use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, bias_of_tile, panels};
 use super::geometry::Geometry;
-use crate::simd::{self, Scalar};
+use super::rows;
+use crate::simd::{self, Kernel, Scalar, dispatch};
 
 /// Pixels after which the sums of a tile are folded: what they read stays near.
 const BLOCK: usize = 1024;
 /// Rows and columns of a tile.
 const TILE: usize = 4;
+
+pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
+    let groups = g.config.groups;
+    let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
+    layer(g, c_out).run(x, affine.bias, &Pointwise(c_in), |group, o, c, _| {
+        affine.weight[(group * c_out + o) * c_in + c]
+    })
+}
+
+pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
+    let groups = g.config.groups;
+    let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
+    layer(g, c_in).run(dy, affine.bias, &Pointwise(c_out), |group, c, o, _| {
+        affine.weight[(group * c_out + o) * c_in + c]
+    })
+}
+
+fn layer(g: &Geometry, outputs: usize) -> Layer {
+    Layer {
+        batch: g.batch,
+        groups: g.config.groups,
+        planes: (g.pixels_in(), g.pixels_out()),
+        outputs,
+        length: 0,
+    }
+}
+
+/// The sums over the input channels of a group, of which there are so many.
+struct Pointwise(usize);
+
+/// The channels of a block of pixels, and the sums of a tile of outputs over them.
+struct Block<T> {
+    channels: Vec<T>,
+    sums: Vec<T>,
+}
+
+impl Method for Pointwise {
+    type Scratch<T: Scalar> = Block<T>;
+
+    fn scratch<T: Scalar>(&self, _: usize) -> Block<T> {
+        Block {
+            channels: vec![T::zero(); self.0 * direct::BLOCK],
+            sums: vec![T::zero(); direct::TILE * direct::BLOCK],
+        }
+    }
+
+    fn pack<T: Scalar>(
+        &self,
+        sizes: (usize, usize),
+        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
+    ) -> Vec<Vec<T>> {
+        let terms: Vec<_> = (0..self.0).map(|c| (c, 0)).collect();
+        vec![panels(sizes, &terms, weight)]
+    }
+
+    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], _: &'a mut [T]) -> &'a [T] {
+        x
+    }
+
+    fn run<T: Scalar>(
+        &self,
+        part: &Part<T>,
+        (y, plane): (&mut [MaybeUninit<T>], usize),
+        Block { channels, sums }: &mut Block<T>,
+    ) {
+        let size = direct::TILE * self.0;
+        let weights = &part.weights[0][part.panel() * PANEL * self.0..];
+        let offsets: Vec<usize> = (0..self.0).map(|c| c * PIXELS).collect();
+        for first in (0..plane).step_by(direct::BLOCK) {
+            let pixels = first..plane.min(first + direct::BLOCK);
+            dispatch(Gather {
+                x: part.from,
+                plane,
+                pixels: pixels.clone(),
+                pitch: self.0 * PIXELS,
+                to: channels,
+            });
+            for (tile, y) in y.chunks_mut(direct::TILE * plane).enumerate() {
+                simd::run(Sums {
+                    out: sums,
+                    stride: direct::BLOCK,
+                    len: pixels.len(),
+                    from: channels,
+                    pitch: self.0 * PIXELS,
+                    offsets: &offsets,
+                    weights: &weights[tile * size..][..size],
+                    bias: bias_of_tile(part.bias, tile),
+                });
+                let sums = sums.chunks_exact(direct::BLOCK);
+                for (sums, y) in sums.zip(y.chunks_exact_mut(plane)) {
+                    y[pixels.clone()].write_copy_of_slice(&sums[..pixels.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// Puts some pixels of every channel into tiles of [`PIXELS`], `(tile, channel, pixel)`.
+struct Gather<'a, T> {
+    x: &'a [T],
+    plane: usize,
+    pixels: Range<usize>,
+    /// From a tile to the next.
+    pitch: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel for Gather<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (channel, plane) in self.x.chunks_exact(self.plane).enumerate() {
+            let (whole, rest) = plane[self.pixels.clone()].as_chunks::<PIXELS>();
+            let mut at = channel * PIXELS;
+            for tile in whole {
+                self.to[at..][..PIXELS].copy_from_slice(tile);
+                at += self.pitch;
+            }
+            if !rest.is_empty() {
+                rows::copy(&mut self.to[at..][..rest.len()], rest, |x| x);
+            }
+        }
+    }
+}
 
 pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
     let groups = g.config.groups;
@@ -81,7 +210,7 @@ struct Dots<'a, T> {
 }
 
 /// Some pixels of some images.
-struct Block {
+struct Pixels {
     images: Range<usize>,
     pixels: Range<usize>,
 }
@@ -95,7 +224,7 @@ impl<T: Scalar> WithSimd for Dots<'_, T> {
         let images = (BLOCK / plane.max(1)).max(1);
         for image in (0..self.batch).step_by(images) {
             for pixel in (0..plane).step_by(BLOCK) {
-                let block = Block {
+                let block = Pixels {
                     images: image..(image + images).min(self.batch),
                     pixels: pixel..(pixel + BLOCK).min(plane),
                 };
@@ -107,7 +236,7 @@ impl<T: Scalar> WithSimd for Dots<'_, T> {
 
 impl<T: Scalar> Dots<'_, T> {
     #[inline(always)]
-    fn block<S: Simd>(&mut self, simd: S, block: &Block) {
+    fn block<S: Simd>(&mut self, simd: S, block: &Pixels) {
         let rows = self.dw.len() / self.c_in;
         let mut o = 0;
         while S::REGISTER_COUNT >= 32 && o + TILE <= rows {
@@ -125,7 +254,7 @@ impl<T: Scalar> Dots<'_, T> {
     }
 
     #[inline(always)]
-    fn rows<S: Simd, const O: usize>(&mut self, simd: S, block: &Block, o: usize) {
+    fn rows<S: Simd, const O: usize>(&mut self, simd: S, block: &Pixels, o: usize) {
         let mut c = 0;
         while c + TILE <= self.c_in {
             self.tile::<S, O, TILE>(simd, block, (o, c));
@@ -141,7 +270,7 @@ impl<T: Scalar> Dots<'_, T> {
     fn tile<S: Simd, const O: usize, const C: usize>(
         &mut self,
         simd: S,
-        block: &Block,
+        block: &Pixels,
         (o, c): (usize, usize),
     ) {
         let lanes = T::lanes::<S>();

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! The transforms are additions alone, and with halves as their only factors they cost at most two bits.
-//! The lanes lie along the tiles: in the four [phases](super::super::phases) of stride 2 the pixels
-//! of neighbouring tiles are neighbours.
+//! The lanes lie along the [tiles].
 //!
 //! Source: Lavin, Gray, "Fast algorithms for convolutional neural networks", 2015.
 
+mod tiles;
 mod transform;
 mod weight_gradient;
 
@@ -19,19 +19,19 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::Affine;
-use super::direct::{Layer, Method, PANEL, PIXELS, Sums, TILE};
+use super::direct::{Layer, Method, PANEL, PIXELS, Part, Sums, TILE};
 use super::geometry::Geometry;
 use super::padding::Padding2d;
-use super::phases::{LANES, Phases, spread};
+use super::phases::{LANES, spread};
+use super::rows;
 use crate::simd::{self, Scalar};
+use tiles::Tiles;
 use transform::POSITIONS;
 
 /// A convolution for which this takes fewer operations.
 pub(super) struct Winograd {
     g: Geometry,
-    phases: Phases,
-    /// The geometry that [`Phases`] see: all 4×4 pixels of a tile at stride 2.
-    tiles: Geometry,
+    tiles: Tiles,
 }
 
 impl Winograd {
@@ -50,11 +50,9 @@ impl Winograd {
         if g.kernel != (3, 3) || config.stride != (1, 1) || config.dilation != (1, 1) {
             return None;
         }
-        let tiles = tiles(g);
         Some(Self {
             g: *g,
-            phases: Phases::new(&tiles),
-            tiles,
+            tiles: Tiles::new(g),
         })
     }
 
@@ -70,56 +68,34 @@ impl Winograd {
         let direct = (g.output.0 * (g.output.1 + 1)).next_multiple_of(LANES);
         // An input channel costs about as much as four output channels, and the reverse.
         let transforms = 4 * (c_in + c_out);
-        let ours = POSITIONS * self.phases.outputs * (c_in * c_out + transforms);
+        let tiles = self.tiles.count().next_multiple_of(LANES);
+        let ours = POSITIONS * tiles * (c_in * c_out + transforms);
         c_in.min(c_out) >= TILE && 10 * ours < 9 * 9 * direct * c_in * c_out
     }
 
     pub(super) fn forward<T: Scalar>(&self, x: &[T], affine: Affine<T>) -> Vec<T> {
-        let c_in = self.channels().0;
-        let weight = |o: usize, c: usize, t: usize| affine.weight[(o * c_in + c) * 9 + t];
-        self.run(x, affine.bias, weight)
+        let (c_in, c_out) = self.channels();
+        self.layer().run(x, affine.bias, self, |group, o, c, t| {
+            affine.weight[((group * c_out + o) * c_in + c) * 9 + t]
+        })
     }
 
     pub(super) fn grad_input<T: Scalar>(&self, dy: &[T], affine: Affine<T>) -> Vec<T> {
         let (c_out, c_in) = self.channels();
-        let weight = |c: usize, o: usize, t: usize| {
-            let (group, c) = (c / c_in, c % c_in);
+        self.layer().run(dy, affine.bias, self, |group, c, o, t| {
             affine.weight[((group * c_out + o) * c_in + c) * 9 + 8 - t]
-        };
-        self.run(dy, affine.bias, weight)
+        })
     }
 
-    fn run<T: Scalar>(
-        &self,
-        x: &[T],
-        bias: Option<&[T]>,
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
-    ) -> Vec<T> {
+    fn layer(&self) -> Layer {
         let (c_in, outputs) = self.channels();
-        let stride = self.stride();
-        let layer = Layer {
+        Layer {
             batch: self.g.batch,
             groups: self.g.config.groups,
             planes: (self.g.pixels_in(), self.g.pixels_out()),
             outputs,
-            length: c_in * stride,
-        };
-        layer.run(x, bias, self, weight, |plane, channel, from| {
-            let phases = &mut from[channel * stride..][..stride];
-            self.phases.split(&self.tiles, plane, phases);
-        })
-    }
-
-    /// From the phases of a channel to those of the next.
-    fn stride(&self) -> usize {
-        Phases::count(&self.tiles) * self.phases.len
-    }
-
-    /// Where the sixteen pixels of the first tile lie.
-    fn starts(&self) -> [usize; POSITIONS] {
-        let mut starts = [0; POSITIONS];
-        starts.copy_from_slice(&self.phases.starts());
-        starts
+            length: c_in * self.tiles.stride(),
+        }
     }
 }
 
@@ -140,25 +116,29 @@ fn turned(g: &Geometry) -> Option<Geometry> {
     Some(back)
 }
 
-/// Whole tiles of 2×2 results: the last row and column read zeros behind the padding.
-fn tiles(g: &Geometry) -> Geometry {
-    let (rows, columns) = (g.output.0.div_ceil(2), g.output.1.div_ceil(2));
-    let mut tiles = *g;
-    tiles.kernel = (4, 4);
-    tiles.output = (rows, columns);
-    tiles.config.stride = (2, 2);
-    let padding = &mut tiles.config.padding;
-    padding.bottom = 2 * rows + 2 - g.input.0 - padding.top;
-    padding.right = 2 * columns + 2 - g.input.1 - padding.left;
-    tiles
+/// What a block of tiles is transformed to, and its products.
+pub(super) struct Blocks<T> {
+    pixels: Positions<T>,
+    products: Positions<T>,
 }
 
 impl Method for Winograd {
+    type Scratch<T: Scalar> = Blocks<T>;
+
+    fn scratch<T: Scalar>(&self, channels: usize) -> Blocks<T> {
+        let (c_in, outputs) = self.channels();
+        let outputs = outputs.min(channels).next_multiple_of(TILE);
+        Blocks {
+            pixels: Positions::new(c_in, PIXELS),
+            products: Positions::new(outputs, PIXELS),
+        }
+    }
+
     /// `(group, tile of outputs, position, panel, channel, output of the panel)`.
     fn pack<T: Scalar>(
         &self,
         (groups, outputs): (usize, usize),
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
+        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<Vec<T>> {
         let (c_in, tiles) = (self.channels().0, outputs.div_ceil(TILE));
         let size = POSITIONS * TILE * c_in;
@@ -170,8 +150,8 @@ impl Method for Winograd {
                 let (group, first) = (i / tiles, i % tiles * TILE);
                 for c in 0..c_in {
                     for lane in 0..TILE.min(outputs - first) {
-                        let o = group * outputs + first + lane;
-                        let u = transform::kernel(std::array::from_fn(|t| weight(o, c, t)));
+                        let g = std::array::from_fn(|t| weight(group, first + lane, c, t));
+                        let u = transform::kernel(g);
                         let to = (lane / PANEL * c_in + c) * PANEL + lane % PANEL;
                         let to = tile[to..].iter_mut().step_by(TILE * c_in);
                         to.zip(u).for_each(|(to, u)| *to = u);
@@ -181,34 +161,35 @@ impl Method for Winograd {
         vec![packed]
     }
 
+    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], buffer: &'a mut [T]) -> &'a [T] {
+        let planes = x.chunks_exact(self.g.pixels_in());
+        for (plane, to) in planes.zip(buffer.chunks_exact_mut(self.tiles.stride())) {
+            self.tiles.split(plane, to);
+        }
+        buffer
+    }
+
     fn run<T: Scalar>(
         &self,
-        from: &[T],
-        weights: &[Vec<T>],
-        outputs: usize,
-        (group, first): (usize, usize),
-        bias: Option<&[T]>,
+        part: &Part<T>,
         (y, plane): (&mut [MaybeUninit<T>], usize),
+        Blocks { pixels, products }: &mut Blocks<T>,
     ) {
         let c_in = self.channels().0;
-        let size = POSITIONS * TILE * c_in;
-        let weights = &weights[0][(group * outputs.div_ceil(TILE) + first / TILE) * size..];
-        let count = (y.len() / plane).next_multiple_of(TILE);
-        let mut pixels = Positions::new(c_in, PIXELS);
-        let mut products = Positions::new(count, PIXELS);
+        let weights = &part.weights[0][part.panel() * POSITIONS * PANEL * c_in..];
+        let count = (y.len() / plane).div_ceil(TILE);
         let offsets: Vec<usize> = (0..c_in).map(|c| c * PIXELS).collect();
-        for at in (0..self.phases.outputs).step_by(PIXELS) {
-            let len = PIXELS.min(self.phases.outputs - at);
+        for at in (0..self.tiles.count()).step_by(PIXELS) {
+            let len = PIXELS.min(self.tiles.count() - at);
             simd::run(Pixels {
-                from: &from[at..],
-                stride: self.stride(),
-                starts: self.starts(),
+                from: &part.from[at..],
+                tiles: &self.tiles,
                 len,
-                to: &mut pixels,
+                to: pixels,
             });
             for position in 0..POSITIONS {
                 let (from, to) = (pixels.at(position), products.at_mut(position));
-                let tiles = to.chunks_exact_mut(TILE * PIXELS).enumerate();
+                let tiles = to.chunks_exact_mut(TILE * PIXELS).take(count).enumerate();
                 tiles.for_each(|(tile, out)| {
                     simd::run(Sums {
                         out,
@@ -224,11 +205,11 @@ impl Method for Winograd {
                 });
             }
             simd::run(Results {
-                from: &products,
-                bias,
+                from: products,
+                bias: part.bias,
                 first: at,
                 len,
-                width: self.phases.width,
+                width: self.tiles.grid.1,
                 size: self.g.output,
                 to: (y, plane),
             });
@@ -266,10 +247,10 @@ impl<T: Scalar> Positions<T> {
 
 /// `Bᵀ d B` of neighbouring tiles in every channel.
 struct Pixels<'a, T> {
-    /// The phases of all channels, from the first tile on.
+    /// The tiles of all channels, from the first one on.
     from: &'a [T],
-    stride: usize,
-    starts: [usize; POSITIONS],
+    tiles: &'a Tiles,
+    /// Tiles that are asked for; whole vectors are written.
     len: usize,
     to: &'a mut Positions<T>,
 }
@@ -286,12 +267,13 @@ impl<T: Scalar> WithSimd for Pixels<'_, T> {
             width,
             ..
         } = *self.to;
+        let (stride, starts) = (self.tiles.stride(), self.tiles.starts());
         for channel in 0..length / width {
-            let from = &self.from[channel * self.stride..];
+            let from = &self.from[channel * stride..];
             let to = &mut self.to.values[channel * width..];
             for i in (0..self.len).step_by(lanes) {
                 let mut d = [T::splat(simd, T::zero()); POSITIONS];
-                for (d, start) in d.iter_mut().zip(&self.starts) {
+                for (d, start) in d.iter_mut().zip(&starts) {
                     *d = T::vectors::<S>(&from[start + i..][..lanes])[0];
                 }
                 transform::pixels::<T, S>(simd, &mut d);
@@ -308,9 +290,10 @@ impl<T: Scalar> WithSimd for Pixels<'_, T> {
 struct Results<'a, T> {
     from: &'a Positions<T>,
     bias: Option<&'a [T]>,
-    /// Number of the first tile, with those behind the end of a row, of which there are `width` a row.
+    /// Number of the first tile.
     first: usize,
     len: usize,
+    /// Tiles in a row.
     width: usize,
     size: (usize, usize),
     to: (&'a mut [MaybeUninit<T>], usize),
@@ -352,30 +335,17 @@ impl<T: Scalar> Results<'_, T> {
         let plane = &mut self.to.0[channel * self.to.1..][..self.to.1];
         for row in self.first / self.width..end.div_ceil(self.width) {
             let start = self.first.max(row * self.width);
-            let stop = end.min(row * self.width + columns.div_ceil(2));
-            if start >= stop || 2 * row >= height {
-                continue;
-            }
+            let stop = end.min((row + 1) * self.width);
             let column = 2 * (start - row * self.width);
             let width = (columns - column).min(2 * (stop - start));
             let of = start - self.first..stop - self.first;
             for line in 0..2.min(height - 2 * row) {
                 let to = &mut plane[(2 * row + line) * columns + column..][..width];
                 let (even, odd) = (&results[2 * line], &results[2 * line + 1]);
-                interleave(to, &even[of.clone()], &odd[of.clone()]);
+                let (even, odd) = (&even[of.clone()], &odd[of.clone()]);
+                rows::interleave(to, even, odd, MaybeUninit::new);
             }
         }
-    }
-}
-
-#[inline(always)]
-fn interleave<T: Scalar>(to: &mut [MaybeUninit<T>], even: &[T], odd: &[T]) {
-    let (pairs, rest) = to.as_chunks_mut::<2>();
-    for ((to, even), odd) in pairs.iter_mut().zip(even).zip(odd) {
-        *to = [*even, *odd].map(MaybeUninit::new);
-    }
-    if let [last] = rest {
-        last.write(even[even.len() - 1]);
     }
 }
 
@@ -419,6 +389,7 @@ mod tests {
             ([5, 8, 13, 100], 8, 1, padding(2, 1, 0, 1)),
             ([2, 16, 15, 31], 24, 4, padding(1, 0, 2, 1)),
             ([1, 2, 4, 5], 3, 1, padding(0, 3, 5, 0)),
+            ([2, 3, 2, 1], 2, 1, padding(3, 0, 0, 4)),
         ] {
             let config = Conv2dConfig {
                 padding,

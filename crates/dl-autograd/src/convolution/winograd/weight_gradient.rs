@@ -88,13 +88,13 @@ struct Task<'a> {
 impl Task<'_> {
     /// Adds the products of some images: `sums (position, channel, output)`.
     fn run<T: Scalar>(&self, images: Range<usize>, x: &[T], turned: &[T], sums: &mut [T]) {
-        let Winograd { g, phases, tiles } = self.winograd;
-        let (lines, columns) = tiles.output;
-        let step = (BLOCK / phases.width).max(1);
-        let (stride, plane, rows) = (self.winograd.stride(), g.pixels_in(), self.channels.len());
+        let Winograd { g, tiles } = self.winograd;
+        let (lines, columns) = tiles.grid;
+        let step = (BLOCK / columns).max(1);
+        let (stride, plane, rows) = (tiles.stride(), g.pixels_in(), self.channels.len());
         // The last vector of a block may reach beyond its last line.
         let mut from = vec![T::zero(); rows * stride + LANES];
-        let mut pixels = Positions::new(rows, (step * phases.width).next_multiple_of(LANES));
+        let mut pixels = Positions::new(rows, (step * columns).next_multiple_of(LANES));
         let mut gradients = Positions::new(step * columns, self.sizes.width);
         let offsets: Vec<usize> = (0..rows).map(|c| c * pixels.width).collect();
         for image in images {
@@ -104,16 +104,15 @@ impl Task<'_> {
                 .chunks_exact_mut(stride)
                 .zip(x[first..].chunks_exact(plane))
             {
-                phases.split(tiles, plane, split);
+                tiles.split(plane, split);
             }
             let size = g.pixels_out() * self.sizes.width;
             for line in (0..lines).step_by(step) {
                 let count = step.min(lines - line);
                 simd::run(Pixels {
-                    from: &from[line * phases.width..],
-                    stride,
-                    starts: self.winograd.starts(),
-                    len: (count * phases.width).next_multiple_of(LANES),
+                    from: &from[line * columns..],
+                    tiles,
+                    len: count * columns,
                     to: &mut pixels,
                 });
                 simd::run(Gradients {
@@ -130,7 +129,7 @@ impl Task<'_> {
                         offsets: &offsets,
                         dy: &gradients.at(position)[..count * columns * self.sizes.width],
                         width: self.sizes.width,
-                        lines: (columns, phases.width),
+                        lines: (columns, columns),
                     });
                 });
             }
