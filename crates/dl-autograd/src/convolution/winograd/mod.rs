@@ -94,7 +94,7 @@ impl Winograd {
             groups: self.g.config.groups,
             planes: (self.g.pixels_in(), self.g.pixels_out()),
             outputs,
-            length: c_in * self.tiles.stride(),
+            length: c_in * self.tiles.stride() + self.tiles.room(),
         }
     }
 }
@@ -162,9 +162,10 @@ impl Method for Winograd {
     }
 
     fn lay_out<'a, T: Scalar>(&self, x: &'a [T], buffer: &'a mut [T]) -> &'a [T] {
-        let planes = x.chunks_exact(self.g.pixels_in());
-        for (plane, to) in planes.zip(buffer.chunks_exact_mut(self.tiles.stride())) {
-            self.tiles.split(plane, to);
+        let (planes, stride) = (x.chunks_exact(self.g.pixels_in()), self.tiles.stride());
+        let (lists, room) = buffer.split_at_mut(planes.len() * stride);
+        for (plane, lists) in planes.zip(lists.chunks_exact_mut(stride)) {
+            self.tiles.split(plane, room, lists);
         }
         buffer
     }

@@ -30,9 +30,10 @@ pub(super) struct Tiles {
 /// Which pixels of a row are in one column of the tiles.
 #[derive(Clone, Copy)]
 struct Column {
-    /// The first one in the row taken apart: those of even number, then those of odd number.
+    /// Whether they are those of odd number.
+    odd: bool,
+    /// The first one among those of this parity, and where it goes in a row of tiles.
     from: usize,
-    /// Where it goes in a list.
     to: usize,
     count: usize,
 }
@@ -40,13 +41,14 @@ struct Column {
 impl Column {
     fn of(column: usize, width: usize, padding: usize, tiles: usize) -> Self {
         let odd = (padding + column) % 2;
-        let (start, end) = [(0, width.div_ceil(2)), (width.div_ceil(2), width)][odd];
-        let from = end.min(start + column.saturating_sub(padding + odd) / 2);
-        let to = (padding + odd).saturating_sub(column) / 2;
+        let pixels = (width + 1 - odd) / 2;
+        let from = pixels.min(column.saturating_sub(padding + odd) / 2);
+        let to = tiles.min((padding + odd).saturating_sub(column) / 2);
         Self {
+            odd: odd == 1,
             from,
             to,
-            count: (end - from).min(tiles.saturating_sub(to)),
+            count: (pixels - from).min(tiles - to),
         }
     }
 }
@@ -72,9 +74,14 @@ impl Tiles {
         self.grid.0 * self.grid.1
     }
 
-    /// Elements that an image is laid out in, with room for one row of it.
+    /// Elements that an image is laid out in.
     pub(super) fn stride(&self) -> usize {
-        spread(LISTS * self.len + self.image.1)
+        LISTS * self.len
+    }
+
+    /// Elements that [`split`](Self::split) needs to take an image apart.
+    pub(super) fn room(&self) -> usize {
+        spread(self.image.0 * self.image.1)
     }
 
     /// Where the sixteen pixels of the first tile lie.
@@ -85,13 +92,14 @@ impl Tiles {
         })
     }
 
-    /// Lays an image out; the padding is never written and stays zero.
-    pub(super) fn split<T: Scalar>(&self, plane: &[T], buffer: &mut [T]) {
+    /// Lays an image out in `lists`; the padding is never written and stays zero.
+    pub(super) fn split<T: Scalar>(&self, plane: &[T], room: &mut [T], lists: &mut [T]) {
         let tiles = self;
         dispatch(Split {
             tiles,
             plane,
-            buffer,
+            room,
+            lists,
         });
     }
 }
@@ -99,27 +107,47 @@ impl Tiles {
 struct Split<'a, T> {
     tiles: &'a Tiles,
     plane: &'a [T],
-    buffer: &'a mut [T],
+    room: &'a mut [T],
+    lists: &'a mut [T],
 }
 
 impl<T: Scalar> Kernel for Split<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let Tiles {
-            grid, len, origin, ..
-        } = *self.tiles;
-        let width = self.tiles.image.1;
-        let (lists, apart) = self.buffer.split_at_mut(LISTS * len);
-        let apart = &mut apart[..width];
-        for (row, y) in (self.plane.chunks_exact(width)).zip(origin.0..2 * grid.0 + 2) {
-            let (even, odd) = apart.split_at_mut(width.div_ceil(2));
-            rows::deinterleave(even, odd, row);
-            let lists = &mut lists[y % 2 * COLUMNS * len + y / 2 * grid.1..];
-            for (i, column) in self.tiles.columns.iter().enumerate() {
-                let Column { from, to, count } = *column;
-                let to = &mut lists[i * len + to..][..count];
-                rows::copy(to, &apart[from..][..count], |x| x);
+        let (tiles, (height, width)) = (self.tiles, self.tiles.image);
+        let widths = [width.div_ceil(2), width / 2];
+        let (even, odd) = self.room[..height * width].split_at_mut(height * widths[0]);
+        take_apart(even, odd, self.plane, width);
+        for (i, list) in self.lists.chunks_exact_mut(tiles.len).enumerate() {
+            let column = tiles.columns[i % COLUMNS];
+            let (pixels, width) =
+                [(&*even, widths[0]), (&*odd, widths[1])][usize::from(column.odd)];
+            // The first row of the image that is in this list.
+            let row = (i / COLUMNS + tiles.origin.0) % 2;
+            let first = (row + tiles.origin.0) / 2 * tiles.grid.1;
+            if row < height && column.count > 0 {
+                let rows = pixels[row * width..].chunks(2 * width);
+                let lines = list[first..].chunks_exact_mut(tiles.grid.1);
+                for (to, from) in lines.zip(rows) {
+                    let from = &from[column.from..][..column.count];
+                    rows::copy(&mut to[column.to..][..column.count], from, |x| x);
+                }
             }
         }
+    }
+}
+
+/// Row by row where the pixels of a row alternate with those of the next.
+#[inline(always)]
+fn take_apart<T: Scalar>(even: &mut [T], odd: &mut [T], plane: &[T], width: usize) {
+    if width.is_multiple_of(2) {
+        return rows::deinterleave(even, odd, plane);
+    }
+    let (mut even, mut odd) = (even, odd);
+    for row in plane.chunks_exact(width) {
+        let (even_row, odd_row);
+        (even_row, even) = even.split_at_mut(width.div_ceil(2));
+        (odd_row, odd) = odd.split_at_mut(width / 2);
+        rows::deinterleave(even_row, odd_row, row);
     }
 }

@@ -92,19 +92,18 @@ impl Task<'_> {
         let (lines, columns) = tiles.grid;
         let step = (BLOCK / columns).max(1);
         let (stride, plane, rows) = (tiles.stride(), g.pixels_in(), self.channels.len());
-        // The last vector of a block may reach beyond its last line.
-        let mut from = vec![T::zero(); rows * stride + LANES];
+        // The last vector of a block may reach beyond its last line: into the room behind.
+        let mut from = vec![T::zero(); rows * stride + tiles.room()];
         let mut pixels = Positions::new(rows, (step * columns).next_multiple_of(LANES));
         let mut gradients = Positions::new(step * columns, self.sizes.width);
         let offsets: Vec<usize> = (0..rows).map(|c| c * pixels.width).collect();
         for image in images {
             let of_group = image * g.config.groups + self.group;
             let first = (of_group * self.sizes.c_in + self.channels.start) * plane;
-            for (split, plane) in from
-                .chunks_exact_mut(stride)
-                .zip(x[first..].chunks_exact(plane))
-            {
-                tiles.split(plane, split);
+            let (lists, room) = from.split_at_mut(rows * stride);
+            let planes = x[first..].chunks_exact(plane);
+            for (lists, plane) in lists.chunks_exact_mut(stride).zip(planes) {
+                tiles.split(plane, room, lists);
             }
             let size = g.pixels_out() * self.sizes.width;
             for line in (0..lines).step_by(step) {
