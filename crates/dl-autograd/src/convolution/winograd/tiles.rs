@@ -122,16 +122,13 @@ impl<T: Scalar> Kernel for Split<'_, T> {
             let column = tiles.columns[i % COLUMNS];
             let (pixels, width) =
                 [(&*even, widths[0]), (&*odd, widths[1])][usize::from(column.odd)];
-            // The first row of the image that is in this list.
+            // The first row of the image that is in this list, and where it goes.
             let row = (i / COLUMNS + tiles.origin.0) % 2;
-            let first = (row + tiles.origin.0) / 2 * tiles.grid.1;
-            if row < height && column.count > 0 {
-                let rows = pixels[row * width..].chunks(2 * width);
-                let lines = list[first..].chunks_exact_mut(tiles.grid.1);
-                for (to, from) in lines.zip(rows) {
-                    let from = &from[column.from..][..column.count];
-                    rows::copy(&mut to[column.to..][..column.count], from, |x| x);
-                }
+            let first = (row + tiles.origin.0) / 2 * tiles.grid.1 + column.to;
+            for line in 0..(height + 1 - row) / 2 {
+                let from = (2 * line + row) * width + column.from;
+                let to = &mut list[first + line * tiles.grid.1..][..column.count];
+                rows::copy(to, &pixels[from..][..column.count], |x| x);
             }
         }
     }
