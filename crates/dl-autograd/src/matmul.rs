@@ -1,6 +1,7 @@
 //! Matrix products on slices.
 
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 use crate::host::{room, written};
 use crate::simd::Scalar;
@@ -101,34 +102,78 @@ pub(crate) fn product<T: Scalar>(
     }
 }
 
+/// gemm packs a `b` whose columns are apart on the calling thread, in front of the product: there each
+/// thread takes some columns instead, packing included. The terms of a sum and their order stay the same.
+///
 /// # Safety
 /// `out` is good for writes of all elements of the product, aliases neither operand, and holds numbers
 /// if they are added to.
 unsafe fn multiply<T: Scalar>(
     out: *mut T,
-    (a, ma): (&[T], Matrix),
-    (b, mb): (&[T], Matrix),
+    a: (&[T], Matrix),
+    b: (&[T], Matrix),
     mode: Write,
     parallelism: Parallelism,
 ) {
+    assert!(a.1.cols == b.1.rows);
+    assert!(a.1.fits(a.0.len()) && b.1.fits(b.0.len()));
+    let (cols, out) = (b.1.cols, Output(out));
+    let parts = match parallelism {
+        // Both sides below a tile, gemm would cut long sums elsewhere.
+        Parallelism::Rayon(_) if b.1.col_stride != 1 && a.1.rows > PART => cols / PART,
+        _ => 1,
+    };
+    let parts = parts.min(rayon::current_num_threads());
+    if parts < 2 {
+        // SAFETY: the caller's.
+        return unsafe { part(out, a, b, mode, (0, cols), parallelism) };
+    }
+    let width = cols.div_ceil(parts).next_multiple_of(PART);
+    (0..cols.div_ceil(width)).into_par_iter().for_each(|i| {
+        let columns = (i * width, cols.min((i + 1) * width));
+        // SAFETY: the caller's; no two tasks write the same columns.
+        unsafe { part(out, a, b, mode, columns, Parallelism::None) }
+    });
+}
+
+/// Columns of a result that a thread computes by itself, at least: whole tiles of gemm's.
+const PART: usize = 64;
+
+/// Where a result goes.
+#[derive(Clone, Copy)]
+struct Output<T>(*mut T);
+
+// SAFETY: the pointer is only read; threads write to elements of their own, as the only user sees to.
+unsafe impl<T: Send> Sync for Output<T> {}
+
+/// The columns from `start` to `end` of the product.
+///
+/// # Safety
+/// As for [`multiply`], and the operands fit.
+unsafe fn part<T: Scalar>(
+    out: Output<T>,
+    (a, ma): (&[T], Matrix),
+    (b, mb): (&[T], Matrix),
+    mode: Write,
+    (start, end): (usize, usize),
+    parallelism: Parallelism,
+) {
     let mo = Matrix::new(ma.rows, mb.cols);
-    assert!(ma.cols == mb.rows && ma.fits(a.len()) && mb.fits(b.len()));
     let stride = |s: usize| s as isize;
-    // SAFETY: the operands lie inside their slices, which the assertion above checks, the caller
-    // answers for `out`, and `T` is f32 or f64, which gemm knows.
+    // SAFETY: the caller answers for the operands and `out`, and `T` is f32 or f64, which gemm knows.
     unsafe {
         gemm::gemm(
             ma.rows,
-            mb.cols,
+            end - start,
             ma.cols,
-            out,
+            out.0.add(start),
             1,
             stride(mo.row_stride),
             mode == Write::Add,
             a.as_ptr(),
             stride(ma.col_stride),
             stride(ma.row_stride),
-            b.as_ptr(),
+            b.as_ptr().add(start * mb.col_stride),
             stride(mb.col_stride),
             stride(mb.row_stride),
             T::one(),
