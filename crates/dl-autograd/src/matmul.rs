@@ -63,6 +63,12 @@ impl Matrix {
     }
 }
 
+/// Columns of a result that a thread computes by itself, at least: whole tiles of gemm's.
+const PART: usize = 64;
+
+/// Multiplications from which on it is worth the memory that every thread needs to pack.
+const LARGE: usize = 1 << 27;
+
 /// How a product meets what its destination holds.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Write {
@@ -102,8 +108,8 @@ pub(crate) fn product<T: Scalar>(
     }
 }
 
-/// gemm packs a `b` whose columns are apart on the calling thread, in front of the product: there each
-/// thread takes some columns instead, packing included. The terms of a sum and their order stay the same.
+/// Where gemm would pack on the calling thread in front of the product, each thread takes some columns
+/// instead, packing included. The terms of a sum and their order stay the same.
 ///
 /// # Safety
 /// `out` is good for writes of all elements of the product, aliases neither operand, and holds numbers
@@ -119,8 +125,7 @@ unsafe fn multiply<T: Scalar>(
     assert!(a.1.fits(a.0.len()) && b.1.fits(b.0.len()));
     let (cols, out) = (b.1.cols, Output(out));
     let parts = match parallelism {
-        // Both sides below a tile, gemm would cut long sums elsewhere.
-        Parallelism::Rayon(_) if b.1.col_stride != 1 && a.1.rows > PART => cols / PART,
+        Parallelism::Rayon(_) if packs_in_front(a.1, b.1) => cols / PART,
         _ => 1,
     };
     let parts = parts.min(rayon::current_num_threads());
@@ -136,8 +141,12 @@ unsafe fn multiply<T: Scalar>(
     });
 }
 
-/// Columns of a result that a thread computes by itself, at least: whole tiles of gemm's.
-const PART: usize = 64;
+/// Whether the columns of `b` are apart, so that gemm packs it first, in a product that is large enough.
+fn packs_in_front(a: Matrix, b: Matrix) -> bool {
+    let products = a.rows.saturating_mul(a.cols).saturating_mul(b.cols);
+    // With both sides below a tile gemm would cut long sums elsewhere.
+    b.col_stride != 1 && a.rows > PART && products >= LARGE
+}
 
 /// Where a result goes.
 #[derive(Clone, Copy)]
