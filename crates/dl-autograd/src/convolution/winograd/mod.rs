@@ -69,7 +69,9 @@ impl Winograd {
         // An input channel costs about as much as four output channels, and the reverse.
         let transforms = 4 * (c_in + c_out);
         let tiles = self.tiles.count().next_multiple_of(LANES);
-        let ours = POSITIONS * tiles * (c_in * c_out + transforms);
+        // That of a weight, once for all images, about as much as so many multiplications.
+        let weights = 2500 * c_in * c_out / g.batch.max(1);
+        let ours = POSITIONS * tiles * (c_in * c_out + transforms) + weights;
         c_in.min(c_out) >= TILE && 10 * ours < 9 * 9 * direct * c_in * c_out
     }
 
@@ -210,7 +212,7 @@ impl Method for Winograd {
                 bias: part.bias,
                 first: at,
                 len,
-                width: self.tiles.grid.1,
+                pitch: self.tiles.pitch,
                 size: self.g.output,
                 to: (y, plane),
             });
@@ -294,8 +296,8 @@ struct Results<'a, T> {
     /// Number of the first tile.
     first: usize,
     len: usize,
-    /// Tiles in a row.
-    width: usize,
+    /// From a row of tiles to the next.
+    pitch: usize,
     size: (usize, usize),
     to: (&'a mut [MaybeUninit<T>], usize),
 }
@@ -334,10 +336,13 @@ impl<T: Scalar> Results<'_, T> {
         let (height, columns) = self.size;
         let end = self.first + self.len;
         let plane = &mut self.to.0[channel * self.to.1..][..self.to.1];
-        for row in self.first / self.width..end.div_ceil(self.width) {
-            let start = self.first.max(row * self.width);
-            let stop = end.min((row + 1) * self.width);
-            let column = 2 * (start - row * self.width);
+        for row in self.first / self.pitch..end.div_ceil(self.pitch) {
+            let start = self.first.max(row * self.pitch);
+            let stop = end.min(row * self.pitch + columns.div_ceil(2));
+            if start >= stop {
+                continue;
+            }
+            let column = 2 * (start - row * self.pitch);
             let width = (columns - column).min(2 * (stop - start));
             let of = start - self.first..stop - self.first;
             for line in 0..2.min(height - 2 * row) {

@@ -3,6 +3,8 @@
 //! For either parity of the row and each of the four columns of a tile there is one list: the pixels of
 //! all tiles, one row of tiles after the other. Neighbouring tiles are neighbours in it, across the ends
 //! of rows too, so that no lane is spent on what lies between them. That costs every pixel a second copy.
+//! In wide images, where it is one lane of many, there is a list for either parity of the column, in which
+//! a tile's last two columns are the first two of the next: at the end of a row one tile is thrown away.
 
 use super::super::geometry::Geometry;
 use super::super::phases::{LANES, spread};
@@ -12,19 +14,22 @@ use crate::simd::{Kernel, Scalar, dispatch};
 
 /// Columns of a tile's pixels.
 const COLUMNS: usize = 4;
-/// Lists of an image.
-const LISTS: usize = 2 * COLUMNS;
+/// Tiles in a row from which on an image is wide.
+const WIDE: usize = 17;
 
 /// Where the tiles of an image lie.
 pub(super) struct Tiles {
     /// Rows of tiles, and tiles in a row.
     pub(super) grid: (usize, usize),
+    /// From a row of tiles to the next.
+    pub(super) pitch: usize,
     /// Of a list: a whole vector may be read from any tile on.
     len: usize,
     /// Height and width of the image, and the padding at its top and left.
     image: (usize, usize),
     origin: (usize, usize),
-    columns: [Column; COLUMNS],
+    /// Of the lists for either parity of the row.
+    columns: Vec<Column>,
 }
 
 /// Which pixels of a row are in one column of the tiles.
@@ -58,25 +63,29 @@ impl Tiles {
     pub(super) fn new(g: &Geometry) -> Self {
         let grid = (g.output.0.div_ceil(2), g.output.1.div_ceil(2));
         let padding = g.config.padding;
+        let (columns, pitch) = match grid.1 >= WIDE {
+            true => (2, grid.1 + 1),
+            false => (COLUMNS, grid.1),
+        };
+        let column = |column| Column::of(column, g.input.1, padding.left, pitch);
         Self {
             grid,
-            len: spread((grid.0 * grid.1).next_multiple_of(LANES) + grid.1),
+            pitch,
+            len: spread((grid.0 * pitch).next_multiple_of(LANES) + pitch + 1),
             image: g.input,
             origin: (padding.top, padding.left),
-            columns: std::array::from_fn(|column| {
-                Column::of(column, g.input.1, padding.left, grid.1)
-            }),
+            columns: (0..columns).map(column).collect(),
         }
     }
 
-    /// Tiles of an image.
+    /// Tiles of an image, with those that are thrown away.
     pub(super) fn count(&self) -> usize {
-        self.grid.0 * self.grid.1
+        self.grid.0 * self.pitch
     }
 
     /// Elements that an image is laid out in.
     pub(super) fn stride(&self) -> usize {
-        LISTS * self.len
+        2 * self.columns.len() * self.len
     }
 
     /// Elements that [`split`](Self::split) needs to take an image apart.
@@ -86,9 +95,11 @@ impl Tiles {
 
     /// Where the sixteen pixels of the first tile lie.
     pub(super) fn starts(&self) -> [usize; POSITIONS] {
+        let columns = self.columns.len();
         std::array::from_fn(|pixel| {
             let (row, column) = (pixel / COLUMNS, pixel % COLUMNS);
-            (row % 2 * COLUMNS + column) * self.len + row / 2 * self.grid.1
+            let list = row % 2 * columns + column % columns;
+            list * self.len + row / 2 * self.pitch + column / columns
         })
     }
 
@@ -119,15 +130,15 @@ impl<T: Scalar> Kernel for Split<'_, T> {
         let (even, odd) = self.room[..height * width].split_at_mut(height * widths[0]);
         take_apart(even, odd, self.plane, width);
         for (i, list) in self.lists.chunks_exact_mut(tiles.len).enumerate() {
-            let column = tiles.columns[i % COLUMNS];
+            let column = tiles.columns[i % tiles.columns.len()];
             let (pixels, width) =
                 [(&*even, widths[0]), (&*odd, widths[1])][usize::from(column.odd)];
             // The first row of the image that is in this list, and where it goes.
-            let row = (i / COLUMNS + tiles.origin.0) % 2;
-            let first = (row + tiles.origin.0) / 2 * tiles.grid.1 + column.to;
+            let row = (i / tiles.columns.len() + tiles.origin.0) % 2;
+            let first = (row + tiles.origin.0) / 2 * tiles.pitch + column.to;
             for line in 0..(height + 1 - row) / 2 {
                 let from = (2 * line + row) * width + column.from;
-                let to = &mut list[first + line * tiles.grid.1..][..column.count];
+                let to = &mut list[first + line * tiles.pitch..][..column.count];
                 rows::copy(to, &pixels[from..][..column.count], |x| x);
             }
         }

@@ -89,12 +89,12 @@ impl Task<'_> {
     /// Adds the products of some images: `sums (position, channel, output)`.
     fn run<T: Scalar>(&self, images: Range<usize>, x: &[T], turned: &[T], sums: &mut [T]) {
         let Winograd { g, tiles } = self.winograd;
-        let (lines, columns) = tiles.grid;
-        let step = (BLOCK / columns).max(1);
+        let ((lines, columns), pitch) = (tiles.grid, tiles.pitch);
+        let step = (BLOCK / pitch).max(1);
         let (stride, plane, rows) = (tiles.stride(), g.pixels_in(), self.channels.len());
         // The last vector of a block may reach beyond its last line: into the room behind.
         let mut from = vec![T::zero(); rows * stride + tiles.room()];
-        let mut pixels = Positions::new(rows, (step * columns).next_multiple_of(LANES));
+        let mut pixels = Positions::new(rows, (step * pitch).next_multiple_of(LANES));
         let mut gradients = Positions::new(step * columns, self.sizes.width);
         let offsets: Vec<usize> = (0..rows).map(|c| c * pixels.width).collect();
         for image in images {
@@ -109,9 +109,9 @@ impl Task<'_> {
             for line in (0..lines).step_by(step) {
                 let count = step.min(lines - line);
                 simd::run(Pixels {
-                    from: &from[line * columns..],
+                    from: &from[line * pitch..],
                     tiles,
-                    len: count * columns,
+                    len: count * pitch,
                     to: &mut pixels,
                 });
                 simd::run(Gradients {
@@ -128,7 +128,7 @@ impl Task<'_> {
                         offsets: &offsets,
                         dy: &gradients.at(position)[..count * columns * self.sizes.width],
                         width: self.sizes.width,
-                        lines: (columns, columns),
+                        lines: (columns, pitch),
                     });
                 });
             }
