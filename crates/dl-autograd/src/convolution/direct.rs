@@ -45,7 +45,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
     let layer = Layer {
         batch: g.batch,
         groups: g.config.groups,
-        planes: (g.pixels_in(), g.pixels_out()),
+        plane: g.pixels_out(),
         outputs: g.c_out / g.config.groups,
         length: product.channels * product.stride,
     };
@@ -71,7 +71,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
     let layer = Layer {
         batch: g.batch,
         groups: g.config.groups,
-        planes: (g.pixels_out(), g.pixels_in()),
+        plane: g.pixels_in(),
         outputs: g.c_in / g.config.groups,
         length: product.channels * product.stride,
     };
@@ -139,12 +139,12 @@ impl<T> Part<'_, T> {
     }
 }
 
-/// Sizes of what goes in and what comes out.
+/// Sizes of what comes out, and of what it is computed in.
 pub(super) struct Layer {
     pub(super) batch: usize,
     pub(super) groups: usize,
-    /// Pixels of a channel that goes in and of one that comes out.
-    pub(super) planes: (usize, usize),
+    /// Pixels of a channel that comes out.
+    pub(super) plane: usize,
     /// Output channels of a group.
     pub(super) outputs: usize,
     /// Of the buffer that one group of one image is laid out in.
@@ -159,7 +159,7 @@ impl Layer {
         method: &M,
         weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<T> {
-        let (outputs, plane) = (self.outputs, self.planes.1);
+        let (outputs, plane) = (self.outputs, self.plane);
         let count = self.batch * self.groups * outputs * plane;
         if count == 0 || x.is_empty() {
             let mut y = vec![T::zero(); count];

@@ -46,7 +46,7 @@ fn layer(g: &Geometry, outputs: usize) -> Layer {
     Layer {
         batch: g.batch,
         groups: g.config.groups,
-        planes: (g.pixels_in(), g.pixels_out()),
+        plane: g.pixels_out(),
         outputs,
         length: 0,
     }

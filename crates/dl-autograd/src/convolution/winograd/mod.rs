@@ -94,7 +94,7 @@ impl Winograd {
         Layer {
             batch: self.g.batch,
             groups: self.g.config.groups,
-            planes: (self.g.pixels_in(), self.g.pixels_out()),
+            plane: self.g.pixels_out(),
             outputs,
             length: c_in * self.tiles.stride() + self.tiles.room(),
         }
@@ -270,13 +270,13 @@ impl<T: Scalar> WithSimd for Pixels<'_, T> {
             width,
             ..
         } = *self.to;
-        let (stride, starts) = (self.tiles.stride(), self.tiles.starts());
+        let stride = self.tiles.stride();
         for channel in 0..length / width {
             let from = &self.from[channel * stride..];
             let to = &mut self.to.values[channel * width..];
             for i in (0..self.len).step_by(lanes) {
                 let mut d = [T::splat(simd, T::zero()); POSITIONS];
-                for (d, start) in d.iter_mut().zip(&starts) {
+                for (d, start) in d.iter_mut().zip(&self.tiles.starts) {
                     *d = T::vectors::<S>(&from[start + i..][..lanes])[0];
                 }
                 transform::pixels::<T, S>(simd, &mut d);

@@ -23,6 +23,8 @@ pub(super) struct Tiles {
     pub(super) grid: (usize, usize),
     /// From a row of tiles to the next.
     pub(super) pitch: usize,
+    /// Where the sixteen pixels of the first tile lie.
+    pub(super) starts: [usize; POSITIONS],
     /// Of a list: a whole vector may be read from any tile on.
     len: usize,
     /// Height and width of the image, and the padding at its top and left.
@@ -67,11 +69,18 @@ impl Tiles {
             true => (2, grid.1 + 1),
             false => (COLUMNS, grid.1),
         };
+        let len = spread((grid.0 * pitch).next_multiple_of(LANES) + pitch + 1);
         let column = |column| Column::of(column, g.input.1, padding.left, pitch);
+        let start = |pixel: usize| {
+            let (row, column) = (pixel / COLUMNS, pixel % COLUMNS);
+            let list = row % 2 * columns + column % columns;
+            list * len + row / 2 * pitch + column / columns
+        };
         Self {
             grid,
             pitch,
-            len: spread((grid.0 * pitch).next_multiple_of(LANES) + pitch + 1),
+            starts: std::array::from_fn(start),
+            len,
             image: g.input,
             origin: (padding.top, padding.left),
             columns: (0..columns).map(column).collect(),
@@ -91,16 +100,6 @@ impl Tiles {
     /// Elements that [`split`](Self::split) needs to take an image apart.
     pub(super) fn room(&self) -> usize {
         spread(self.image.0 * self.image.1)
-    }
-
-    /// Where the sixteen pixels of the first tile lie.
-    pub(super) fn starts(&self) -> [usize; POSITIONS] {
-        let columns = self.columns.len();
-        std::array::from_fn(|pixel| {
-            let (row, column) = (pixel / COLUMNS, pixel % COLUMNS);
-            let list = row % 2 * columns + column % columns;
-            list * self.len + row / 2 * self.pitch + column / columns
-        })
     }
 
     /// Lays an image out in `lists`; the padding is never written and stays zero.
