@@ -42,13 +42,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
         passes: vec![Pass::forward(g, &phases)],
         phases,
     };
-    let layer = Layer {
-        batch: g.batch,
-        groups: g.config.groups,
-        plane: g.pixels_out(),
-        outputs: g.c_out / g.config.groups,
-        length: product.channels * product.stride,
-    };
+    let layer = Layer::new(g, product.direction, product.channels * product.stride);
     let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
     layer.run(x, affine.bias, &product, |group, o, c, t| {
         affine.weight[((group * outputs + o) * channels + c) * taps + t]
@@ -68,13 +62,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
             .collect(),
         phases,
     };
-    let layer = Layer {
-        batch: g.batch,
-        groups: g.config.groups,
-        plane: g.pixels_in(),
-        outputs: g.c_in / g.config.groups,
-        length: product.channels * product.stride,
-    };
+    let layer = Layer::new(g, product.direction, product.channels * product.stride);
     let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
     layer.run(dy, affine.bias, &product, |group, c, o, t| {
         affine.weight[((group * channels + o) * outputs + c) * taps + t]
@@ -141,17 +129,32 @@ impl<T> Part<'_, T> {
 
 /// Sizes of what comes out, and of what it is computed in.
 pub(super) struct Layer {
-    pub(super) batch: usize,
-    pub(super) groups: usize,
+    batch: usize,
+    groups: usize,
     /// Pixels of a channel that comes out.
-    pub(super) plane: usize,
+    plane: usize,
     /// Output channels of a group.
-    pub(super) outputs: usize,
+    outputs: usize,
     /// Of the buffer that one group of one image is laid out in.
-    pub(super) length: usize,
+    length: usize,
 }
 
 impl Layer {
+    /// Of the way through a geometry, with a buffer of so many elements.
+    pub(super) fn new(g: &Geometry, direction: Direction, length: usize) -> Self {
+        let (channels, plane) = match direction {
+            Direction::Forward => (g.c_out, g.pixels_out()),
+            Direction::Transposed => (g.c_in, g.pixels_in()),
+        };
+        Self {
+            batch: g.batch,
+            groups: g.config.groups,
+            plane,
+            outputs: channels / g.config.groups,
+            length,
+        }
+    }
+
     pub(super) fn run<T: Scalar, M: Method>(
         &self,
         x: &[T],

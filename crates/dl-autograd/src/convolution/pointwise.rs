@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use super::bias::Affine;
 use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, bias_of_tile, panels};
 use super::geometry::Geometry;
+use super::op::Direction;
 use super::rows;
 use crate::simd::{self, Kernel, Scalar, dispatch};
 
@@ -29,7 +30,8 @@ const TILE: usize = 4;
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
     let groups = g.config.groups;
     let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
-    layer(g, c_out).run(x, affine.bias, &Pointwise(c_in), |group, o, c, _| {
+    let layer = Layer::new(g, Direction::Forward, 0);
+    layer.run(x, affine.bias, &Pointwise(c_in), |group, o, c, _| {
         affine.weight[(group * c_out + o) * c_in + c]
     })
 }
@@ -37,19 +39,10 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
     let groups = g.config.groups;
     let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
-    layer(g, c_in).run(dy, affine.bias, &Pointwise(c_out), |group, c, o, _| {
+    let layer = Layer::new(g, Direction::Transposed, 0);
+    layer.run(dy, affine.bias, &Pointwise(c_out), |group, c, o, _| {
         affine.weight[(group * c_out + o) * c_in + c]
     })
-}
-
-fn layer(g: &Geometry, outputs: usize) -> Layer {
-    Layer {
-        batch: g.batch,
-        groups: g.config.groups,
-        plane: g.pixels_out(),
-        outputs,
-        length: 0,
-    }
 }
 
 /// The sums over the input channels of a group, of which there are so many.

@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use super::bias::Affine;
 use super::direct::{Layer, Method, PANEL, PIXELS, Part, Sums, TILE};
 use super::geometry::Geometry;
+use super::op::Direction;
 use super::padding::Padding2d;
 use super::phases::{LANES, spread};
 use super::rows;
@@ -90,14 +91,8 @@ impl Winograd {
     }
 
     fn layer(&self) -> Layer {
-        let (c_in, outputs) = self.channels();
-        Layer {
-            batch: self.g.batch,
-            groups: self.g.config.groups,
-            plane: self.g.pixels_out(),
-            outputs,
-            length: c_in * self.tiles.stride() + self.tiles.room(),
-        }
+        let length = self.channels().0 * self.tiles.stride() + self.tiles.room();
+        Layer::new(&self.g, Direction::Forward, length)
     }
 }
 
