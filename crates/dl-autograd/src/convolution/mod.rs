@@ -21,6 +21,7 @@ mod phases;
 mod pointwise;
 mod rows;
 mod second_order;
+mod turn;
 mod weight_gradient;
 mod winograd;
 

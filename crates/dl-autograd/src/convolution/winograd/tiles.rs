@@ -1,160 +1,224 @@
-//! A padded image cut for tiles of 2×2 results, each of which reads 4×4 pixels.
-//!
-//! For either parity of the row and each of the four columns of a tile there is one list: the pixels of
-//! all tiles, one row of tiles after the other. Neighbouring tiles are neighbours in it, across the ends
-//! of rows too, so that no lane is spent on what lies between them. That costs every pixel a second copy.
-//! In wide images, where it is one lane of many, there is a list for either parity of the column, in which
-//! a tile's last two columns are the first two of the next: at the end of a row one tile is thrown away.
+//! The tiles of a block of images, transformed: one matrix for each position, and back.
 
-use super::super::geometry::Geometry;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
 use super::super::phases::{LANES, spread};
-use super::super::rows;
-use super::transform::POSITIONS;
-use crate::simd::{Kernel, Scalar, dispatch};
+use super::transform::{self, POSITIONS, SIDE};
+use super::window::Window;
+use crate::simd::{self, Scalar};
 
-/// Columns of a tile's pixels.
-const COLUMNS: usize = 4;
-/// Tiles in a row from which on an image is wide.
-const WIDE: usize = 17;
+/// Rows of tiles of some images, which are transformed and multiplied together.
+#[derive(Clone)]
+pub(super) struct Block {
+    pub(super) images: Range<usize>,
+    pub(super) lines: Range<usize>,
+}
 
-/// Where the tiles of an image lie.
-pub(super) struct Tiles {
-    /// Rows of tiles, and tiles in a row.
-    pub(super) grid: (usize, usize),
-    /// From a row of tiles to the next.
+impl Block {
+    /// With so many tiles in a row.
+    pub(super) fn tiles(&self, in_a_row: usize) -> usize {
+        self.images.len() * self.lines.len() * in_a_row
+    }
+}
+
+/// For each position of a tile a matrix of `(tile, channel)`.
+pub(super) struct Positions<T> {
+    pub(super) values: Vec<T>,
+    /// From a position to the next.
     pub(super) pitch: usize,
-    /// Where the sixteen pixels of the first tile lie.
-    pub(super) starts: [usize; POSITIONS],
-    /// Of a list: a whole vector may be read from any tile on.
-    len: usize,
-    /// Height and width of the image, and the padding at its top and left.
-    image: (usize, usize),
-    origin: (usize, usize),
-    /// Of the lists for either parity of the row.
-    columns: Vec<Column>,
+    /// From a tile to the next: the channels in whole vectors.
+    pub(super) width: usize,
 }
 
-/// Which pixels of a row are in one column of the tiles.
-#[derive(Clone, Copy)]
-struct Column {
-    /// Whether they are those of odd number.
-    odd: bool,
-    /// The first one among those of this parity, and where it goes in a row of tiles.
-    from: usize,
-    to: usize,
-    count: usize,
-}
-
-impl Column {
-    fn of(column: usize, width: usize, padding: usize, tiles: usize) -> Self {
-        let odd = (padding + column) % 2;
-        let pixels = (width + 1 - odd) / 2;
-        let from = pixels.min(column.saturating_sub(padding + odd) / 2);
-        let to = tiles.min((padding + odd).saturating_sub(column) / 2);
+impl<T: Scalar> Positions<T> {
+    pub(super) fn new(tiles: usize, channels: usize) -> Self {
+        let width = channels.next_multiple_of(LANES);
+        let pitch = spread(tiles * width);
         Self {
-            odd: odd == 1,
-            from,
-            to,
-            count: (pixels - from).min(tiles - to),
-        }
-    }
-}
-
-impl Tiles {
-    /// The last row and column of tiles read zeros behind the padding where they need to.
-    pub(super) fn new(g: &Geometry) -> Self {
-        let grid = (g.output.0.div_ceil(2), g.output.1.div_ceil(2));
-        let padding = g.config.padding;
-        let (columns, pitch) = match grid.1 >= WIDE {
-            true => (2, grid.1 + 1),
-            false => (COLUMNS, grid.1),
-        };
-        let len = spread((grid.0 * pitch).next_multiple_of(LANES) + pitch + 1);
-        let column = |column| Column::of(column, g.input.1, padding.left, pitch);
-        let start = |pixel: usize| {
-            let (row, column) = (pixel / COLUMNS, pixel % COLUMNS);
-            let list = row % 2 * columns + column % columns;
-            list * len + row / 2 * pitch + column / columns
-        };
-        Self {
-            grid,
+            values: vec![T::zero(); POSITIONS * pitch],
             pitch,
-            starts: std::array::from_fn(start),
-            len,
-            image: g.input,
-            origin: (padding.top, padding.left),
-            columns: (0..columns).map(column).collect(),
+            width,
         }
     }
 
-    /// Tiles of an image, with those that are thrown away.
-    pub(super) fn count(&self) -> usize {
-        self.grid.0 * self.pitch
+    pub(super) fn at(&self, position: usize) -> &[T] {
+        &self.values[position * self.pitch..][..self.pitch]
     }
 
-    /// Elements that an image is laid out in.
-    pub(super) fn stride(&self) -> usize {
-        2 * self.columns.len() * self.len
-    }
-
-    /// Elements that [`split`](Self::split) needs to take an image apart.
-    pub(super) fn room(&self) -> usize {
-        spread(self.image.0 * self.image.1)
-    }
-
-    /// Lays an image out in `lists`; the padding is never written and stays zero.
-    pub(super) fn split<T: Scalar>(&self, plane: &[T], room: &mut [T], lists: &mut [T]) {
-        let tiles = self;
-        dispatch(Split {
-            tiles,
-            plane,
-            room,
-            lists,
-        });
+    pub(super) fn at_mut(&mut self, position: usize) -> &mut [T] {
+        &mut self.values[position * self.pitch..][..self.pitch]
     }
 }
 
-struct Split<'a, T> {
-    tiles: &'a Tiles,
-    plane: &'a [T],
-    room: &'a mut [T],
-    lists: &'a mut [T],
+/// Some channels of images, of which a block is transformed at a time.
+pub(super) struct Source<'a, T> {
+    pub(super) window: Window,
+    /// From the first of the channels of the first image on.
+    pub(super) planes: &'a [T],
+    /// From an image to the next.
+    pub(super) image: usize,
+    pub(super) channels: usize,
 }
 
-impl<T: Scalar> Kernel for Split<'_, T> {
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let (tiles, (height, width)) = (self.tiles, self.tiles.image);
-        let widths = [width.div_ceil(2), width / 2];
-        let (even, odd) = self.room[..height * width].split_at_mut(height * widths[0]);
-        take_apart(even, odd, self.plane, width);
-        for (i, list) in self.lists.chunks_exact_mut(tiles.len).enumerate() {
-            let column = tiles.columns[i % tiles.columns.len()];
-            let (pixels, width) =
-                [(&*even, widths[0]), (&*odd, widths[1])][usize::from(column.odd)];
-            // The first row of the image that is in this list, and where it goes.
-            let row = (i / tiles.columns.len() + tiles.origin.0) % 2;
-            let first = (row + tiles.origin.0) / 2 * tiles.pitch + column.to;
-            for line in 0..(height + 1 - row) / 2 {
-                let from = (2 * line + row) * width + column.from;
-                let to = &mut list[first + line * tiles.pitch..][..column.count];
-                rows::copy(to, &pixels[from..][..column.count], |x| x);
+impl<T: Scalar> Source<'_, T> {
+    /// `Bᵀ d B` of the tiles of pixels, or `A dy Aᵀ` of those of results' gradients.
+    pub(super) fn transform(&self, block: &Block, room: &mut [T], to: &mut Positions<T>) {
+        let (plane, tiles) = (
+            self.window.size.0 * self.window.size.1,
+            block.lines.len() * self.window.tiles,
+        );
+        for (i, image) in block.images.clone().enumerate() {
+            for channel in (0..self.channels).step_by(LANES) {
+                let planes = &self.planes[image * self.image + channel * plane..];
+                let channels = self.channels - channel;
+                self.window
+                    .fill(block.lines.clone(), planes, channels, room);
+                let first = i * tiles * to.width + channel;
+                let (lines, from) = (block.lines.len(), &*room);
+                match self.window.step + self.window.shared {
+                    2 => simd::run(Forth::<T, 2>::new(self.window, lines, from, first, to)),
+                    4 => simd::run(Forth::<T, 4>::new(self.window, lines, from, first, to)),
+                    _ => simd::run(Forth::<T, SIDE>::new(self.window, lines, from, first, to)),
+                }
             }
         }
     }
 }
 
-/// Row by row where the pixels of a row alternate with those of the next.
-#[inline(always)]
-fn take_apart<T: Scalar>(even: &mut [T], odd: &mut [T], plane: &[T], width: usize) {
-    if width.is_multiple_of(2) {
-        return rows::deinterleave(even, odd, plane);
+/// The tiles of a window, `N` numbers on a side, to their positions.
+struct Forth<'a, T, const N: usize> {
+    window: Window,
+    lines: usize,
+    from: &'a [T],
+    /// Where the first tile goes.
+    first: usize,
+    to: &'a mut Positions<T>,
+}
+
+impl<'a, T, const N: usize> Forth<'a, T, N> {
+    fn new(
+        window: Window,
+        lines: usize,
+        from: &'a [T],
+        first: usize,
+        to: &'a mut Positions<T>,
+    ) -> Self {
+        Self {
+            window,
+            lines,
+            from,
+            first,
+            to,
+        }
     }
-    let (mut even, mut odd) = (even, odd);
-    for row in plane.chunks_exact(width) {
-        let (even_row, odd_row);
-        (even_row, even) = even.split_at_mut(width.div_ceil(2));
-        (odd_row, odd) = odd.split_at_mut(width / 2);
-        rows::deinterleave(even_row, odd_row, row);
+}
+
+impl<T: Scalar, const N: usize> WithSimd for Forth<'_, T, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (lanes, row) = (T::lanes::<S>(), self.window.pitch());
+        let Positions {
+            pitch,
+            width,
+            ref mut values,
+        } = *self.to;
+        for (tile, start) in self.window.starts(self.lines).enumerate() {
+            for i in (0..LANES).step_by(lanes) {
+                let mut x = [[T::splat(simd, T::zero()); N]; N];
+                for (line, x) in x.iter_mut().enumerate() {
+                    let from = &self.from[start + line * row..][..N * LANES];
+                    for (from, x) in from.chunks_exact(LANES).zip(x) {
+                        *x = T::vectors::<S>(&from[i..i + lanes])[0];
+                    }
+                }
+                let x = transform::tile::<T, S, N>(simd, x);
+                let to = &mut values[self.first + tile * width + i..];
+                for (position, x) in x.as_flattened().iter().enumerate() {
+                    let to = &mut to[position * pitch..][..lanes];
+                    T::vectors_mut::<S>(to)[0] = *x;
+                }
+            }
+        }
+    }
+}
+
+/// Some channels of images, of which a block is written at a time.
+pub(super) struct Results<'a, T> {
+    pub(super) window: Window,
+    /// Of [`LANES`] channels.
+    pub(super) bias: [T; LANES],
+    pub(super) from: &'a Positions<T>,
+}
+
+impl<T: Scalar> Results<'_, T> {
+    /// Writes `Aᵀ m A` and the bias to some planes of an image, from the given channel on.
+    pub(super) fn write(
+        &self,
+        block: &Block,
+        image: usize,
+        channel: usize,
+        room: &mut [T],
+        (planes, channels): (&mut [MaybeUninit<T>], usize),
+    ) {
+        let lines = block.lines.len();
+        let first = image * lines * self.window.tiles * self.from.width + channel;
+        match self.window.step {
+            2 => simd::run(Back::<T, 2>::new(self, lines, first, room)),
+            _ => simd::run(Back::<T, 4>::new(self, lines, first, room)),
+        }
+        self.window
+            .spill(block.lines.clone(), room, channels, planes);
+    }
+}
+
+/// Products to the window of tiles of `M` results on a side.
+struct Back<'a, T, const M: usize> {
+    results: &'a Results<'a, T>,
+    lines: usize,
+    first: usize,
+    to: &'a mut [T],
+}
+
+impl<'a, T, const M: usize> Back<'a, T, M> {
+    fn new(results: &'a Results<'a, T>, lines: usize, first: usize, to: &'a mut [T]) -> Self {
+        Self {
+            results,
+            lines,
+            first,
+            to,
+        }
+    }
+}
+
+impl<T: Scalar, const M: usize> WithSimd for Back<'_, T, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Results { window, bias, from } = self.results;
+        let (lanes, row) = (T::lanes::<S>(), window.pitch());
+        for (tile, start) in window.starts(self.lines).enumerate() {
+            for i in (0..LANES).step_by(lanes) {
+                let bias = T::vectors::<S>(&bias[i..i + lanes])[0];
+                let from_tile = &from.values[self.first + tile * from.width + i..];
+                let mut m = [[bias; SIDE]; SIDE];
+                for (position, m) in m.as_flattened_mut().iter_mut().enumerate() {
+                    let from = &from_tile[position * from.pitch..][..lanes];
+                    *m = T::vectors::<S>(from)[0];
+                }
+                let y = transform::results::<T, S, M>(simd, m);
+                for (line, y) in y.iter().enumerate() {
+                    let to = &mut self.to[start + line * row..][..M * LANES];
+                    for (to, y) in to.chunks_exact_mut(LANES).zip(y) {
+                        T::vectors_mut::<S>(&mut to[i..i + lanes])[0] = T::plus(simd, *y, bias);
+                    }
+                }
+            }
+        }
     }
 }

@@ -4,22 +4,22 @@
 //! dw[o, c] = Gᵀ [ Σ_images Σ_tiles (A dy_o Aᵀ) ⊙ (Bᵀ d_c B) ] G
 //! ```
 //!
-//! The lanes lie along the output channels. Which images are summed together, and in which order, follows
-//! from the sizes alone: the number of threads changes no bit.
+//! Which images are summed together, and in which order, follows from the sizes alone: the number of
+//! threads changes no bit. The sums of a block start from zero: added up one by one, all tiles would lose
+//! three times as many digits.
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::transform::{self, POSITIONS};
-use super::{Pixels, Positions, Winograd};
+use super::Winograd;
+use super::kernels::Gradients;
+use super::products::Product;
+use super::tiles::{Block, Positions, Source};
+use super::transform::POSITIONS;
 use crate::convolution::phases::LANES;
-use crate::convolution::weight_gradient::{ROWS, Rows, Sizes};
 use crate::simd::{self, Scalar};
 
-/// Tiles whose transforms are near at a time.
-const BLOCK: usize = 96;
 /// Parts of the batch that are summed apart, so that threads need not share the channels.
 const PARTS: usize = 4;
 /// Weights above which the sums of the parts would take more memory than they save time.
@@ -27,51 +27,62 @@ const APART: usize = 1 << 14;
 
 impl Winograd {
     pub(in crate::convolution) fn grad_weight<T: Scalar>(&self, dy: &[T], x: &[T]) -> Vec<T> {
-        let (g, groups, sizes) = (&self.g, self.g.config.groups, Sizes::new(&self.g));
-        let mut dw = vec![T::zero(); g.c_out * sizes.c_in * 9];
+        let (g, (inputs, outputs)) = (&self.g, self.channels());
+        let size = outputs * inputs * self.taps();
+        let mut dw = vec![T::zero(); g.config.groups * size];
         if dy.is_empty() || x.is_empty() {
             return dw;
         }
-        let parts = match sizes.c_in * sizes.c_out {
+        let parts = match inputs * outputs {
             0..=APART => PARTS.min(g.batch),
             _ => 1,
         };
-        let tasks = (2 * rayon::current_num_threads()).div_ceil(parts * groups);
-        let channels = sizes.c_in.div_ceil(tasks).next_multiple_of(ROWS);
+        let tasks = (2 * rayon::current_num_threads()).div_ceil(parts * g.config.groups);
+        let channels = inputs.div_ceil(tasks).next_multiple_of(LANES);
         let sums = self.sums(dy, x, parts, channels);
-        dw.par_chunks_mut(sizes.c_out * sizes.c_in * 9)
-            .zip(sums.par_chunks(POSITIONS * sizes.c_in * sizes.width))
-            .for_each(|(dw, sums)| turn_back(sums, sizes, channels, dw));
+        dw.par_chunks_mut(size)
+            .zip(sums.par_chunks(sums.len() / g.config.groups))
+            .for_each(|(dw, sums)| {
+                let gradients = Gradients {
+                    sums,
+                    side: g.kernel.0,
+                    inputs,
+                    outputs,
+                    channels,
+                };
+                gradients.write(dw);
+            });
         dw
     }
 
     /// `(group, task of so many channels, position, channel, output)`.
     fn sums<T: Scalar>(&self, dy: &[T], x: &[T], parts: usize, channels: usize) -> Vec<T> {
-        let (g, groups, sizes) = (&self.g, self.g.config.groups, Sizes::new(&self.g));
-        let turned = sizes.turn(g, dy);
-        let row = POSITIONS * sizes.width;
-        let size = groups * sizes.c_in * row;
+        let (g, groups, (inputs, outputs)) = (&self.g, self.g.config.groups, self.channels());
+        let row = POSITIONS * outputs.next_multiple_of(LANES);
+        let size = groups * inputs * row;
         let mut sums = vec![T::zero(); parts * size];
-        sums.par_chunks_mut(sizes.c_in * row)
+        sums.par_chunks_mut(inputs * row)
             .enumerate()
             .for_each(|(i, sums)| {
                 let (part, group) = (i / groups, i % groups);
                 let images = part * g.batch / parts..(part + 1) * g.batch / parts;
                 let each = sums.par_chunks_mut(channels * row).enumerate();
                 each.for_each(|(i, sums)| {
+                    let first = i * channels;
                     let task = Task {
                         winograd: self,
-                        sizes,
                         group,
-                        channels: i * channels..i * channels + sums.len() / row,
+                        channels: first..first + sums.len() / row,
                     };
-                    task.run(images.clone(), x, &turned, sums);
+                    task.run(images.clone(), x, dy, sums);
                 });
             });
         let others = sums.split_off(size);
-        sums.par_iter_mut().enumerate().for_each(|(i, sum)| {
-            let others = others.iter().skip(i).step_by(size);
-            others.for_each(|other| *sum += *other);
+        sums.par_chunks_mut(row).enumerate().for_each(|(i, sums)| {
+            for others in others.chunks_exact(size) {
+                let others = &others[i * row..];
+                sums.iter_mut().zip(others).for_each(|(s, o)| *s += *o);
+            }
         });
         sums
     }
@@ -80,153 +91,73 @@ impl Winograd {
 /// Some input channels of a group.
 struct Task<'a> {
     winograd: &'a Winograd,
-    sizes: Sizes,
     group: usize,
     channels: Range<usize>,
 }
 
 impl Task<'_> {
     /// Adds the products of some images: `sums (position, channel, output)`.
-    fn run<T: Scalar>(&self, images: Range<usize>, x: &[T], turned: &[T], sums: &mut [T]) {
-        let Winograd { g, tiles } = self.winograd;
-        let ((lines, columns), pitch) = (tiles.grid, tiles.pitch);
-        let step = (BLOCK / pitch).max(1);
-        let (stride, plane, rows) = (tiles.stride(), g.pixels_in(), self.channels.len());
-        // The last vector of a block may reach beyond its last line: into the room behind.
-        let mut from = vec![T::zero(); rows * stride + tiles.room()];
-        let mut pixels = Positions::new(rows, (step * pitch).next_multiple_of(LANES));
-        let mut gradients = Positions::new(step * columns, self.sizes.width);
-        let offsets: Vec<usize> = (0..rows).map(|c| c * pixels.width).collect();
-        for image in images {
-            let of_group = image * g.config.groups + self.group;
-            let first = (of_group * self.sizes.c_in + self.channels.start) * plane;
-            let (lists, room) = from.split_at_mut(rows * stride);
-            let planes = x[first..].chunks_exact(plane);
-            for (lists, plane) in lists.chunks_exact_mut(stride).zip(planes) {
-                tiles.split(plane, room, lists);
-            }
-            let size = g.pixels_out() * self.sizes.width;
-            for line in (0..lines).step_by(step) {
-                let count = step.min(lines - line);
-                simd::run(Pixels {
-                    from: &from[line * pitch..],
-                    tiles,
-                    len: count * pitch,
-                    to: &mut pixels,
-                });
-                simd::run(Gradients {
-                    dy: &turned[of_group * size..][..size],
-                    size: g.output,
-                    lines: line..line + count,
-                    to: &mut gradients,
-                });
-                let each = sums.chunks_exact_mut(rows * self.sizes.width).enumerate();
-                each.for_each(|(position, sums)| {
-                    simd::run(Rows {
-                        sums,
-                        from: pixels.at(position),
-                        offsets: &offsets,
-                        dy: &gradients.at(position)[..count * columns * self.sizes.width],
-                        width: self.sizes.width,
-                        lines: (columns, pitch),
-                    });
-                });
-            }
+    fn run<T: Scalar>(&self, images: Range<usize>, x: &[T], dy: &[T], sums: &mut [T]) {
+        let (winograd, g) = (self.winograd, &self.winograd.g);
+        let (inputs, outputs) = winograd.channels();
+        let (plane_in, plane_out) = (g.pixels_in(), g.pixels_out());
+        let first = images.start * g.c_in + self.group * inputs + self.channels.start;
+        let pixels = Source {
+            window: winograd.window_of_pixels(),
+            planes: &x[first * plane_in..],
+            image: g.c_in * plane_in,
+            channels: self.channels.len(),
+        };
+        let first = images.start * g.c_out + self.group * outputs;
+        let gradients = Source {
+            window: winograd.window_of_results(),
+            planes: &dy[first * plane_out..],
+            image: g.c_out * plane_out,
+            channels: outputs,
+        };
+        let tiles = winograd.tiles_of_a_block(images.len());
+        let mut products = Products::new(&pixels, &gradients, (tiles, winograd.lines_of_a_block()));
+        for block in winograd.blocks(images.len(), images.len()) {
+            products.add((&pixels, &gradients), &block, sums);
         }
     }
 }
 
-/// `A dy Aᵀ` of every tile of some lines, `(line, tile, output)`.
-struct Gradients<'a, T> {
-    /// `(pixel, output)`.
-    dy: &'a [T],
-    size: (usize, usize),
-    lines: Range<usize>,
-    to: &'a mut Positions<T>,
+/// What a block is transformed to.
+struct Products<T> {
+    pixels: Positions<T>,
+    gradients: Positions<T>,
+    windows: (Vec<T>, Vec<T>),
 }
 
-impl<T: Scalar> WithSimd for Gradients<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (lanes, (height, columns)) = (T::lanes::<S>(), self.size);
-        let Positions { pitch, width, .. } = *self.to;
-        let mut tile = 0;
-        for line in self.lines {
-            for column in (0..columns).step_by(2) {
-                for o in (0..width).step_by(lanes) {
-                    let mut dy = [T::splat(simd, T::zero()); 4];
-                    for (i, dy) in dy.iter_mut().enumerate() {
-                        let (y, x) = (2 * line + i / 2, column + i % 2);
-                        if y < height && x < columns {
-                            let from = (y * columns + x) * width + o;
-                            *dy = T::vectors::<S>(&self.dy[from..][..lanes])[0];
-                        }
-                    }
-                    let m = transform::gradients::<T, S>(simd, &dy);
-                    for (position, m) in m.iter().enumerate() {
-                        let to = position * pitch + tile * width + o;
-                        T::vectors_mut::<S>(&mut self.to.values[to..][..lanes])[0] = *m;
-                    }
-                }
-                tile += 1;
-            }
+impl<T: Scalar> Products<T> {
+    /// For so many tiles in so many rows.
+    fn new(pixels: &Source<T>, gradients: &Source<T>, (tiles, lines): (usize, usize)) -> Self {
+        Self {
+            pixels: Positions::new(tiles, pixels.channels),
+            gradients: Positions::new(tiles, gradients.channels),
+            windows: (pixels.window.room(lines), gradients.window.room(lines)),
         }
     }
-}
 
-/// From the sums of a group, `(task, position, channel, output)`, to `(output, channel, tap)`.
-fn turn_back<T: Scalar>(sums: &[T], sizes: Sizes, channels: usize, dw: &mut [T]) {
-    let blocks = dw.par_chunks_mut(LANES * sizes.c_in * 9).enumerate();
-    blocks.for_each(|(block, dw)| {
-        simd::run(Kernels {
-            sums,
-            sizes,
-            channels,
-            first: block * LANES,
-            dw,
+    fn add(&mut self, of: (&Source<T>, &Source<T>), block: &Block, sums: &mut [T]) {
+        of.0.transform(block, &mut self.windows.0, &mut self.pixels);
+        of.1.transform(block, &mut self.windows.1, &mut self.gradients);
+        let (rows, width) = (of.0.channels, self.gradients.width);
+        let each = sums.chunks_exact_mut(rows * width).enumerate();
+        each.for_each(|(position, sums)| {
+            simd::run(Product {
+                a: self.pixels.at(position),
+                a_steps: (1, self.pixels.width),
+                b: self.gradients.at(position),
+                b_step: width,
+                c: sums,
+                c_step: width,
+                rows,
+                terms: block.tiles(of.0.window.tiles),
+                width,
+                add: true,
+            })
         });
-    });
-}
-
-/// `Gᵀ u G` of every input channel and [`LANES`] outputs.
-struct Kernels<'a, T> {
-    sums: &'a [T],
-    sizes: Sizes,
-    /// Of a task.
-    channels: usize,
-    /// The first output.
-    first: usize,
-    dw: &'a mut [T],
-}
-
-impl<T: Scalar> WithSimd for Kernels<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (lanes, Sizes { c_in, width, .. }) = (T::lanes::<S>(), self.sizes);
-        let mut taps = [[T::zero(); LANES]; 9];
-        for c in 0..c_in {
-            let task = c / self.channels * self.channels;
-            let rows = self.channels.min(c_in - task);
-            let from = &self.sums[task * POSITIONS * width..];
-            for i in (0..LANES).step_by(lanes) {
-                let mut u = [T::splat(simd, T::zero()); POSITIONS];
-                for (position, u) in u.iter_mut().enumerate() {
-                    let at = (position * rows + c - task) * width + self.first + i;
-                    *u = T::vectors::<S>(&from[at..][..lanes])[0];
-                }
-                let g = transform::kernel_gradient::<T, S>(simd, &u);
-                for (taps, g) in taps.iter_mut().zip(g) {
-                    T::vectors_mut::<S>(&mut taps[i..i + lanes])[0] = g;
-                }
-            }
-            for (o, dw) in self.dw.chunks_exact_mut(c_in * 9).enumerate() {
-                let to = dw[c * 9..][..9].iter_mut();
-                to.zip(&taps).for_each(|(to, taps)| *to = taps[o]);
-            }
-        }
     }
 }
