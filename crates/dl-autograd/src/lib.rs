@@ -99,6 +99,7 @@ mod rng;
 mod rng_scope;
 mod rope;
 mod row_norm;
+mod rows;
 mod scale_channels;
 mod scatter;
 mod separable;
@@ -109,6 +110,7 @@ mod spectral_norm;
 mod split;
 mod sum;
 mod tape;
+mod turn;
 mod view;
 mod weight_norm;
 

@@ -1,10 +1,13 @@
 //! Matrix products on slices.
 
+use std::mem::MaybeUninit;
+
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::host::{room, written};
 use crate::simd::Scalar;
+use crate::turn::{LANES, Turn};
 
 /// A matrix in a slice: rows, columns and the two strides in elements.
 #[derive(Clone, Copy)]
@@ -56,6 +59,10 @@ impl Matrix {
         }
     }
 
+    fn first_columns(self, cols: usize) -> Self {
+        Self { cols, ..self }
+    }
+
     fn fits(&self, len: usize) -> bool {
         self.rows == 0
             || self.cols == 0
@@ -63,11 +70,11 @@ impl Matrix {
     }
 }
 
-/// Columns of a result that a thread computes by itself, at least: whole tiles of gemm's.
-const PART: usize = 64;
+/// Rows from which on a factor is turned first: with fewer gemm would cut long sums elsewhere.
+const ROWS: usize = 64;
 
-/// Multiplications from which on it is worth the memory that every thread needs to pack.
-const LARGE: usize = 1 << 27;
+/// Numbers of a factor that are turned at a time.
+const ROOM: usize = 1 << 20;
 
 /// How a product meets what its destination holds.
 #[derive(Clone, Copy, PartialEq)]
@@ -108,9 +115,6 @@ pub(crate) fn product<T: Scalar>(
     }
 }
 
-/// Where gemm would pack on the calling thread in front of the product, each thread takes some columns
-/// instead, packing included. The terms of a sum and their order stay the same.
-///
 /// # Safety
 /// `out` is good for writes of all elements of the product, aliases neither operand, and holds numbers
 /// if they are added to.
@@ -123,66 +127,78 @@ unsafe fn multiply<T: Scalar>(
 ) {
     assert!(a.1.cols == b.1.rows);
     assert!(a.1.fits(a.0.len()) && b.1.fits(b.0.len()));
-    let (cols, out) = (b.1.cols, Output(out));
-    let parts = match parallelism {
-        Parallelism::Rayon(_) if packs_in_front(a.1, b.1) => cols / PART,
-        _ => 1,
-    };
-    let parts = parts.min(rayon::current_num_threads());
-    if parts < 2 {
+    let columns = b.1.cols;
+    if matches!(parallelism, Parallelism::None) || a.1.rows <= ROWS || !lies_in_columns(b.1) {
         // SAFETY: the caller's.
-        return unsafe { part(out, a, b, mode, (0, cols), parallelism) };
+        return unsafe { part(out, a, b, mode, columns, parallelism) };
     }
-    let width = cols.div_ceil(parts).next_multiple_of(PART);
-    (0..cols.div_ceil(width)).into_par_iter().for_each(|i| {
-        let columns = (i * width, cols.min((i + 1) * width));
-        // SAFETY: the caller's; no two tasks write the same columns.
-        unsafe { part(out, a, b, mode, columns, Parallelism::None) }
+    let step = (ROOM / b.1.rows).clamp(LANES, columns.max(LANES));
+    for start in (0..columns).step_by(step) {
+        let b = (
+            &b.0[start * b.1.col_stride..],
+            b.1.first_columns(step.min(columns - start)),
+        );
+        let (turned, matrix) = turned(b);
+        // SAFETY: the caller's, and these are columns of the result.
+        unsafe {
+            let out = out.add(start);
+            part(out, a, (&turned, matrix), mode, columns, parallelism)
+        };
+    }
+}
+
+/// Column after column: gemm would pack that on one thread, in front of the product.
+fn lies_in_columns(b: Matrix) -> bool {
+    b.row_stride == 1 && b.col_stride != 1 && b.rows > 1
+}
+
+/// The same matrix row after row.
+fn turned<T: Scalar>((b, m): (&[T], Matrix)) -> (Vec<T>, Matrix) {
+    let width = m.cols.next_multiple_of(LANES);
+    let mut turned = room(m.rows * width);
+    let rows = m.rows.div_ceil(rayon::current_num_threads());
+    let each = turned.par_chunks_mut(rows * width).enumerate();
+    each.for_each(|(i, turned)| {
+        let (from, count) = (&b[i * rows..], turned.len() / width);
+        for column in (0..m.cols).step_by(LANES) {
+            let turn = Turn::flat(LANES.min(m.cols - column), m.col_stride, width);
+            let from = &from[column * m.col_stride..];
+            turn.gather(from, count, &mut turned[column..], MaybeUninit::new);
+        }
     });
+    // SAFETY: the vectors of all columns are whole rows.
+    let turned = unsafe { written(turned) };
+    (turned, Matrix::with_strides((m.rows, m.cols), (width, 1)))
 }
 
-/// Whether the columns of `b` are apart, so that gemm packs it first, in a product that is large enough.
-fn packs_in_front(a: Matrix, b: Matrix) -> bool {
-    let products = a.rows.saturating_mul(a.cols).saturating_mul(b.cols);
-    // With both sides below a tile gemm would cut long sums elsewhere.
-    b.col_stride != 1 && a.rows > PART && products >= LARGE
-}
-
-/// Where a result goes.
-#[derive(Clone, Copy)]
-struct Output<T>(*mut T);
-
-// SAFETY: the pointer is only read; threads write to elements of their own, as the only user sees to.
-unsafe impl<T: Send> Sync for Output<T> {}
-
-/// The columns from `start` to `end` of the product.
+/// The first columns of a result that has so many: as many as `b`.
 ///
 /// # Safety
 /// As for [`multiply`], and the operands fit.
 unsafe fn part<T: Scalar>(
-    out: Output<T>,
+    out: *mut T,
     (a, ma): (&[T], Matrix),
     (b, mb): (&[T], Matrix),
     mode: Write,
-    (start, end): (usize, usize),
+    columns: usize,
     parallelism: Parallelism,
 ) {
-    let mo = Matrix::new(ma.rows, mb.cols);
+    let mo = Matrix::new(ma.rows, columns);
     let stride = |s: usize| s as isize;
     // SAFETY: the caller answers for the operands and `out`, and `T` is f32 or f64, which gemm knows.
     unsafe {
         gemm::gemm(
             ma.rows,
-            end - start,
+            mb.cols,
             ma.cols,
-            out.0.add(start),
+            out,
             1,
             stride(mo.row_stride),
             mode == Write::Add,
             a.as_ptr(),
             stride(ma.col_stride),
             stride(ma.row_stride),
-            b.as_ptr().add(start * mb.col_stride),
+            b.as_ptr(),
             stride(mb.col_stride),
             stride(mb.row_stride),
             T::one(),

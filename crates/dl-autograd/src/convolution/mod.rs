@@ -19,9 +19,7 @@ mod op;
 mod padding;
 mod phases;
 mod pointwise;
-mod rows;
 mod second_order;
-mod turn;
 mod weight_gradient;
 mod winograd;
 

@@ -7,11 +7,9 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::geometry::Geometry;
-use super::rows;
+use crate::rows;
 use crate::simd::{Kernel, Scalar, dispatch};
-
-/// Elements of one vector of f32, the unit in which buffers are laid out.
-pub(super) const LANES: usize = 16;
+pub(super) use crate::turn::LANES;
 
 /// Where the taps of a kernel lie in the flattened phases.
 pub(super) struct Phases {

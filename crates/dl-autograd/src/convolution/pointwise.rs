@@ -19,7 +19,7 @@ use super::bias::Affine;
 use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, bias_of_tile, panels};
 use super::geometry::Geometry;
 use super::op::Direction;
-use super::rows;
+use crate::rows;
 use crate::simd::{self, Kernel, Scalar, dispatch};
 
 /// Pixels after which the sums of a tile are folded: what they read stays near.

@@ -8,16 +8,20 @@
 //! over once for that. Each task has its own rows `(c, t)` and sums over the images in order: the
 //! number of threads changes no bit.
 
+use std::mem::MaybeUninit;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
 use super::pointwise;
+use crate::host::{room, written};
 use crate::simd::{self, Scalar};
+use crate::turn::Turn;
 
 /// Rows `(c, t)` of a tile.
-pub(super) const ROWS: usize = 8;
+const ROWS: usize = 8;
 /// Pixels between which all rows are visited: their `dy` stays near.
 const PIXELS: usize = 128;
 
@@ -56,18 +60,18 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
 
 /// Of one group.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) c_in: usize,
-    pub(super) c_out: usize,
+struct Sizes {
+    c_in: usize,
+    c_out: usize,
     taps: usize,
     /// `c_in · taps`.
     rows: usize,
     /// `c_out` in whole vectors.
-    pub(super) width: usize,
+    width: usize,
 }
 
 impl Sizes {
-    pub(super) fn new(g: &Geometry) -> Self {
+    fn new(g: &Geometry) -> Self {
         let (c_in, c_out) = (g.c_in / g.config.groups, g.c_out / g.config.groups);
         let taps = g.kernel.0 * g.kernel.1;
         Self {
@@ -80,21 +84,22 @@ impl Sizes {
     }
 
     /// `dy (image, group, channel, pixel)` as `(image, group, pixel, channel)`.
-    pub(super) fn turn<T: Scalar>(&self, g: &Geometry, dy: &[T]) -> Vec<T> {
+    fn turn<T: Scalar>(&self, g: &Geometry, dy: &[T]) -> Vec<T> {
         let pixels = g.pixels_out();
-        let mut turned = vec![T::zero(); g.batch * g.config.groups * pixels * self.width];
+        let mut turned = room(g.batch * g.config.groups * pixels * self.width);
         turned
             .par_chunks_mut(pixels * self.width)
             .zip(dy.par_chunks(self.c_out * pixels))
             .for_each(|(turned, dy)| {
-                for (first, block) in turned.chunks_mut(LANES * self.width).enumerate() {
-                    for (o, dy) in dy.chunks_exact(pixels).enumerate() {
-                        let to = block[o..].iter_mut().step_by(self.width);
-                        to.zip(&dy[first * LANES..]).for_each(|(to, dy)| *to = *dy);
-                    }
+                for first in (0..self.c_out).step_by(LANES) {
+                    let lines = LANES.min(self.c_out - first);
+                    let turn = Turn::flat(lines, pixels, self.width);
+                    let (dy, to) = (&dy[first * pixels..], &mut turned[first..]);
+                    turn.gather(dy, pixels, to, MaybeUninit::new);
                 }
             });
-        turned
+        // SAFETY: the vectors of all channels are whole pixels.
+        unsafe { written(turned) }
     }
 
     /// Adds the products of every image to the rows from `first` on.
@@ -138,25 +143,22 @@ impl Sizes {
 
 /// `(row, channel)` to `(channel, row)`.
 fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
-    dw.par_chunks_mut(LANES * rows)
-        .enumerate()
-        .for_each(|(block, dw)| {
-            for (row, sums) in sums.chunks_exact(width).enumerate() {
-                let to = dw[row..].iter_mut().step_by(rows);
-                to.zip(&sums[block * LANES..]).for_each(|(to, s)| *to = *s);
-            }
-        });
+    let blocks = dw.par_chunks_mut(LANES * rows).enumerate();
+    blocks.for_each(|(block, dw)| {
+        let turn = Turn::flat(dw.len() / rows, rows, width);
+        turn.scatter(&sums[block * LANES..], rows, dw, |x| x);
+    });
 }
 
 /// `sums[row, o] += Σ_pixels from[offsets[row] + pixel] · dy[pixel, o]`.
-pub(super) struct Rows<'a, T> {
-    pub(super) sums: &'a mut [T],
-    pub(super) from: &'a [T],
-    pub(super) offsets: &'a [usize],
-    pub(super) dy: &'a [T],
-    pub(super) width: usize,
+struct Rows<'a, T> {
+    sums: &'a mut [T],
+    from: &'a [T],
+    offsets: &'a [usize],
+    dy: &'a [T],
+    width: usize,
     /// Pixels of an output's line, and what lies between the starts of two lines in `from`.
-    pub(super) lines: (usize, usize),
+    lines: (usize, usize),
 }
 
 impl<T: Scalar> WithSimd for Rows<'_, T> {

@@ -4,9 +4,9 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::phases::LANES;
-use super::super::turn::Turn;
 use super::transform::{self, POSITIONS};
 use crate::simd::{self, Scalar};
+use crate::turn::Turn;
 
 /// Output channels whose weights lie together.
 pub(super) const PANEL: usize = 2 * LANES;
@@ -75,15 +75,11 @@ impl<T: Scalar> Kernels<'_, T> {
                     false => (output * self.inputs + input, self.inputs),
                     true => (input * self.outputs + output, 1),
                 };
-                let turn = Turn {
-                    lines: LANES.min(self.outputs - output),
-                    stride: stride * K * K,
-                    columns: usize::MAX,
-                    step: LANES,
-                    pitch: 0,
-                };
+                let lines = LANES.min(self.outputs - output);
+                let turn = Turn::flat(lines, stride * K * K, LANES);
                 let mut taps = [[T::zero(); LANES]; 32];
-                turn.gather(&weight[start * K * K..], K * K, taps.as_flattened_mut());
+                let weight = &weight[start * K * K..];
+                turn.gather(weight, K * K, taps.as_flattened_mut(), |x| x);
                 if self.back {
                     taps[..K * K].reverse();
                 }
@@ -149,13 +145,8 @@ impl<T: Scalar> Gradients<'_, T> {
     /// Of [`LANES`] outputs.
     fn block<const K: usize>(&self, first: usize, dw: &mut [T]) {
         let (inputs, width) = (self.inputs, self.outputs.next_multiple_of(LANES));
-        let turn = Turn {
-            lines: dw.len() / (inputs * K * K),
-            stride: inputs * K * K,
-            columns: usize::MAX,
-            step: LANES,
-            pitch: 0,
-        };
+        let size = inputs * K * K;
+        let turn = Turn::flat(dw.len() / size, size, LANES);
         for input in 0..inputs {
             let task = input / self.channels * self.channels;
             let rows = self.channels.min(inputs - task);

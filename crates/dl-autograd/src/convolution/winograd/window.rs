@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::super::phases::LANES;
-use super::super::turn::Turn;
 use crate::simd::Scalar;
+use crate::turn::Turn;
 
 /// How the tiles lie in an image.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ impl Window {
         if start < end {
             let to = &mut to[self.padding.1 * LANES..];
             let (from, count) = (&planes[start * width..], (end - start) * width);
-            self.turn(channels).gather(from, count, to);
+            self.turn(channels).gather(from, count, to, |x| x);
         }
     }
 

@@ -4,62 +4,80 @@
 
 use std::any::TypeId;
 
-use super::phases::LANES;
-use super::rows;
+use crate::rows;
 use crate::simd::Scalar;
+
+/// Numbers of one vector of f32, the unit in which buffers are laid out.
+pub(crate) const LANES: usize = 16;
 
 /// Numbers on a side of the square that is turned at a time.
 const SIDE: usize = 4;
 
 /// How the lines lie on one side, and the vectors on the other.
 #[derive(Clone, Copy)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// At most [`LANES`].
-    pub(super) lines: usize,
+    pub(crate) lines: usize,
     /// From a line to the next.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// Vectors in a row.
-    pub(super) columns: usize,
+    pub(crate) columns: usize,
     /// From a vector to the next in its row, and from a row to the next.
-    pub(super) step: usize,
-    pub(super) pitch: usize,
+    pub(crate) step: usize,
+    pub(crate) pitch: usize,
 }
 
 impl Turn {
+    /// With the vectors in one row.
+    #[inline(always)]
+    pub(crate) fn flat(lines: usize, stride: usize, step: usize) -> Self {
+        Self {
+            lines,
+            stride,
+            columns: usize::MAX,
+            step,
+            pitch: 0,
+        }
+    }
+
     /// The first `count` numbers of every line as vectors, with zeros for the lines that are missing.
     #[inline(always)]
-    pub(super) fn gather<T: Scalar>(self, from: &[T], count: usize, to: &mut [T]) {
+    pub(crate) fn gather<T: Scalar, U: Copy>(
+        self,
+        from: &[T],
+        count: usize,
+        to: &mut [U],
+        store: impl Fn(T) -> U + Copy,
+    ) {
         let (mut places, mut vectors) = (Places::new(self), [[T::zero(); LANES]; LANES]);
         let zeros = [T::zero(); LANES];
-        for at in (0..count / LANES * LANES).step_by(LANES) {
+        for at in (0..count).step_by(LANES) {
+            let len = LANES.min(count - at);
+            let mut rest = [zeros; LANES];
             let mut lines = [&zeros; LANES];
-            for (i, line) in lines.iter_mut().take(self.lines).enumerate() {
-                if let Some(whole) = from[i * self.stride + at..].first_chunk() {
-                    *line = whole;
-                }
+            for (i, (line, rest)) in lines.iter_mut().zip(&mut rest).take(self.lines).enumerate() {
+                let from = &from[i * self.stride + at..][..len];
+                *line = match from.first_chunk() {
+                    Some(whole) => whole,
+                    None => {
+                        rows::copy(&mut rest[..len], from, |x| x);
+                        rest
+                    }
+                };
             }
             turn(lines, &mut vectors);
-            for vector in &vectors {
-                to[places.advance()..][..LANES].copy_from_slice(vector);
-            }
-        }
-        let (at, rest) = (count / LANES * LANES, count % LANES);
-        if rest > 0 {
-            let mut lines = [zeros; LANES];
-            for (i, line) in lines.iter_mut().take(self.lines).enumerate() {
-                let from = &from[i * self.stride + at..][..rest];
-                rows::copy(&mut line[..rest], from, |x| x);
-            }
-            turn(lines.each_ref(), &mut vectors);
-            for vector in &vectors[..rest] {
-                to[places.advance()..][..LANES].copy_from_slice(vector);
+            for vector in &vectors[..len] {
+                let to = &mut to[places.advance()..][..LANES];
+                if let [to] = to.as_chunks_mut::<LANES>().0 {
+                    *to = vector.map(store);
+                }
             }
         }
     }
 
     /// The inverse of [`gather`](Self::gather).
     #[inline(always)]
-    pub(super) fn scatter<T: Scalar, U: Copy>(
+    pub(crate) fn scatter<T: Scalar, U: Copy>(
         self,
         from: &[T],
         count: usize,
@@ -150,7 +168,7 @@ mod x86 {
     };
 
     #[inline(always)]
-    pub(super) fn turned(x: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    pub(crate) fn turned(x: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
         // SAFETY: SSE is part of x86-64, every load reads the four numbers of an array, and four
         // registers are four arrays of four numbers.
         unsafe {
@@ -184,7 +202,7 @@ mod tests {
             .map(|i| number(i / turn.stride, i % turn.stride))
             .collect();
         let mut vectors = vec![T::zero(); count.div_ceil(7) * turn.pitch];
-        turn.gather(&from, count, &mut vectors);
+        turn.gather(&from, count, &mut vectors, |x| x);
         for i in 0..count {
             let vector = &vectors[i / 7 * turn.pitch + i % 7 * turn.step..][..LANES];
             for (line, x) in vector.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Rows of an image on their way into and out of the [phases](super::phases).
+//! Rows of an image on their way into and out of another layout.
 //!
 //! Most rows are a few vectors long, so that a call of `memcpy` would take longer than the copy. To be
 //! called inside of a [`Kernel`](crate::simd::Kernel).
@@ -8,7 +8,7 @@ const SHORT: usize = 32;
 
 /// Writes `store(from[i])` to every `to[i]`.
 #[inline(always)]
-pub(super) fn copy<T: Copy, U: Copy>(to: &mut [U], from: &[T], store: impl Fn(T) -> U + Copy) {
+pub(crate) fn copy<T: Copy, U: Copy>(to: &mut [U], from: &[T], store: impl Fn(T) -> U + Copy) {
     match to.len() {
         4..8 => ends::<T, U, 4>(to, from, store),
         8..16 => ends::<T, U, 8>(to, from, store),
@@ -38,7 +38,7 @@ fn all<T: Copy, U, const N: usize>(to: &mut [U; N], from: &[T; N], store: impl F
 
 /// Writes the elements of even and of odd number to one slice each.
 #[inline(always)]
-pub(super) fn deinterleave<T: Copy>(even: &mut [T], odd: &mut [T], from: &[T]) {
+pub(crate) fn deinterleave<T: Copy>(even: &mut [T], odd: &mut [T], from: &[T]) {
     let done = pairs_apart::<T, 16>(even, odd, from);
     let (even, odd, from) = (&mut even[done..], &mut odd[done..], &from[2 * done..]);
     let done = pairs_apart::<T, 8>(even, odd, from);
@@ -72,7 +72,7 @@ fn pairs_apart<T: Copy, const N: usize>(even: &mut [T], odd: &mut [T], from: &[T
 
 /// The inverse of [`deinterleave`]: writes `store` of either slice by turns.
 #[inline(always)]
-pub(super) fn interleave<T: Copy, U: Copy>(
+pub(crate) fn interleave<T: Copy, U: Copy>(
     to: &mut [U],
     even: &[T],
     odd: &[T],
