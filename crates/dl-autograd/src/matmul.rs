@@ -1,7 +1,5 @@
 //! Matrix products on slices.
 
-use std::mem::MaybeUninit;
-
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -163,7 +161,7 @@ fn turned<T: Scalar>((b, m): (&[T], Matrix)) -> (Vec<T>, Matrix) {
         for column in (0..m.cols).step_by(LANES) {
             let turn = Turn::flat(LANES.min(m.cols - column), m.col_stride, width);
             let from = &from[column * m.col_stride..];
-            turn.gather(from, count, &mut turned[column..], MaybeUninit::new);
+            turn.gather(from, count, &mut turned[column..]);
         }
     });
     // SAFETY: the vectors of all columns are whole rows.

@@ -8,8 +8,6 @@
 //! over once for that. Each task has its own rows `(c, t)` and sums over the images in order: the
 //! number of threads changes no bit.
 
-use std::mem::MaybeUninit;
-
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -18,7 +16,7 @@ use super::phases::{LANES, Phases};
 use super::pointwise;
 use crate::host::{room, written};
 use crate::simd::{self, Scalar};
-use crate::turn::Turn;
+use crate::turn::{Turn, over};
 
 /// Rows `(c, t)` of a tile.
 const ROWS: usize = 8;
@@ -95,7 +93,7 @@ impl Sizes {
                     let lines = LANES.min(self.c_out - first);
                     let turn = Turn::flat(lines, pixels, self.width);
                     let (dy, to) = (&dy[first * pixels..], &mut turned[first..]);
-                    turn.gather(dy, pixels, to, MaybeUninit::new);
+                    turn.gather(dy, pixels, to);
                 }
             });
         // SAFETY: the vectors of all channels are whole pixels.
@@ -146,7 +144,7 @@ fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
     let blocks = dw.par_chunks_mut(LANES * rows).enumerate();
     blocks.for_each(|(block, dw)| {
         let turn = Turn::flat(dw.len() / rows, rows, width);
-        turn.scatter(&sums[block * LANES..], rows, dw, |x| x);
+        turn.scatter(&sums[block * LANES..], rows, over(dw));
     });
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::super::phases::LANES;
 use super::transform::{self, POSITIONS};
 use crate::simd::{self, Scalar};
-use crate::turn::Turn;
+use crate::turn::{Turn, over};
 
 /// Output channels whose weights lie together.
 pub(super) const PANEL: usize = 2 * LANES;
@@ -79,7 +79,7 @@ impl<T: Scalar> Kernels<'_, T> {
                 let turn = Turn::flat(lines, stride * K * K, LANES);
                 let mut taps = [[T::zero(); LANES]; 32];
                 let weight = &weight[start * K * K..];
-                turn.gather(weight, K * K, taps.as_flattened_mut(), |x| x);
+                turn.gather(weight, K * K, over(taps.as_flattened_mut()));
                 if self.back {
                     taps[..K * K].reverse();
                 }
@@ -158,7 +158,7 @@ impl<T: Scalar> Gradients<'_, T> {
                 taps: &mut taps,
             });
             let to = &mut dw[input * K * K..];
-            turn.scatter(taps.as_flattened(), K * K, to, |x| x);
+            turn.scatter(taps.as_flattened(), K * K, over(to));
         }
     }
 }

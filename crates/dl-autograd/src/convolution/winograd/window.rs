@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::phases::LANES;
 use crate::simd::Scalar;
-use crate::turn::Turn;
+use crate::turn::{Turn, over};
 
 /// How the tiles lie in an image.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ impl Window {
         if start < end {
             let to = &mut to[self.padding.1 * LANES..];
             let (from, count) = (&planes[start * width..], (end - start) * width);
-            self.turn(channels).gather(from, count, to, |x| x);
+            self.turn(channels).gather(from, count, over(to));
         }
     }
 
@@ -92,6 +92,6 @@ impl Window {
         let (start, end) = (lines.start * self.step, height.min(lines.end * self.step));
         let (to, count) = (&mut planes[start * width..], (end - start) * width);
         let turn = self.turn(channels);
-        turn.scatter(from, count, to, MaybeUninit::new);
+        turn.scatter(from, count, to);
     }
 }
