@@ -189,6 +189,13 @@ pub(crate) fn room<T: Scalar>(len: usize) -> Vec<MaybeUninit<T>> {
     room
 }
 
+/// Room filled with zeros, by the thread that goes on to use it.
+pub(crate) fn zeros<T: Scalar>(room: &mut [MaybeUninit<T>]) -> &mut [T] {
+    room.fill(MaybeUninit::new(T::zero()));
+    // SAFETY: all of it was just written.
+    unsafe { room.assume_init_mut() }
+}
+
 /// The result that was written into its [`room`].
 ///
 /// # Safety

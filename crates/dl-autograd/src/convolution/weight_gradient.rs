@@ -16,7 +16,7 @@ use super::phases::{LANES, Phases};
 use super::pointwise;
 use crate::host::{room, written};
 use crate::simd::{self, Scalar};
-use crate::turn::{Turn, over};
+use crate::turn::Turn;
 
 /// Rows `(c, t)` of a tile.
 const ROWS: usize = 8;
@@ -144,7 +144,7 @@ fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
     let blocks = dw.par_chunks_mut(LANES * rows).enumerate();
     blocks.for_each(|(block, dw)| {
         let turn = Turn::flat(dw.len() / rows, rows, width);
-        turn.scatter(&sums[block * LANES..], rows, over(dw));
+        turn.scatter_over(&sums[block * LANES..], rows, dw);
     });
 }
 

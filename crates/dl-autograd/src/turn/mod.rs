@@ -50,6 +50,11 @@ impl Turn {
         });
     }
 
+    /// [`gather`](Self::gather), over what is there.
+    pub(crate) fn gather_over<T: Scalar>(self, from: &[T], count: usize, to: &mut [T]) {
+        self.gather(from, count, over(to));
+    }
+
     /// The inverse of [`gather`](Self::gather).
     pub(crate) fn scatter<T: Scalar>(self, from: &[T], count: usize, to: &mut [MaybeUninit<T>]) {
         simd::run(Scatter {
@@ -59,11 +64,16 @@ impl Turn {
             to,
         });
     }
+
+    /// [`scatter`](Self::scatter), over what is there.
+    pub(crate) fn scatter_over<T: Scalar>(self, from: &[T], count: usize, to: &mut [T]) {
+        self.scatter(from, count, over(to));
+    }
 }
 
-/// Numbers that are written over.
-pub(crate) fn over<T: Scalar>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
-    // SAFETY: the layout is the same, and what this module writes are numbers.
+/// Numbers that this module writes over.
+fn over<T: Scalar>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: the layout is the same, and nothing but numbers is written here.
     unsafe { &mut *(std::ptr::from_mut(numbers) as *mut [MaybeUninit<T>]) }
 }
 
@@ -211,7 +221,7 @@ mod tests {
             .map(|i| number(i / turn.stride, i % turn.stride))
             .collect();
         let mut vectors = vec![T::zero(); count.div_ceil(7) * turn.pitch];
-        turn.gather(&from, count, over(&mut vectors));
+        turn.gather_over(&from, count, &mut vectors);
         for i in 0..count {
             let vector = &vectors[i / 7 * turn.pitch + i % 7 * turn.step..][..LANES];
             for (line, x) in vector.iter().enumerate() {
@@ -227,7 +237,7 @@ mod tests {
             }
         }
         let mut back = vec![T::zero(); from.len()];
-        turn.scatter(&vectors, count, over(&mut back));
+        turn.scatter_over(&vectors, count, &mut back);
         for (i, (back, from)) in back.iter().zip(&from).enumerate() {
             let wanted = if i % turn.stride < count {
                 *from

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::super::phases::LANES;
 use super::transform::{self, POSITIONS};
+use crate::host::{room, written, zeros};
 use crate::simd::{self, Scalar};
-use crate::turn::{Turn, over};
+use crate::turn::Turn;
 
 /// Output channels whose weights lie together.
 pub(super) const PANEL: usize = 2 * LANES;
@@ -47,17 +48,22 @@ impl<T: Scalar> Kernels<'_, T> {
     pub(super) fn transformed(&self) -> Transformed<T> {
         let width = self.outputs.next_multiple_of(LANES);
         let size = POSITIONS * self.inputs;
-        let mut values = vec![T::zero(); self.groups * width * size];
+        let mut values = room(self.groups * width * size);
         values
             .par_chunks_mut(width * size)
             .enumerate()
             .for_each(|(group, values)| {
                 let panels = values.par_chunks_mut(PANEL * size).enumerate();
-                panels.for_each(|(panel, to)| match self.side {
-                    3 => self.panel::<3>((group, panel), to),
-                    _ => self.panel::<5>((group, panel), to),
+                panels.for_each(|(panel, to)| {
+                    let to = zeros(to);
+                    match self.side {
+                        3 => self.panel::<3>((group, panel), to),
+                        _ => self.panel::<5>((group, panel), to),
+                    }
                 });
             });
+        // SAFETY: the panels are all of it, and each was filled.
+        let values = unsafe { written(values) };
         Transformed {
             values,
             inputs: self.inputs,
@@ -79,7 +85,7 @@ impl<T: Scalar> Kernels<'_, T> {
                 let turn = Turn::flat(lines, stride * K * K, LANES);
                 let mut taps = [[T::zero(); LANES]; 32];
                 let weight = &weight[start * K * K..];
-                turn.gather(weight, K * K, over(taps.as_flattened_mut()));
+                turn.gather_over(weight, K * K, taps.as_flattened_mut());
                 if self.back {
                     taps[..K * K].reverse();
                 }
@@ -158,7 +164,7 @@ impl<T: Scalar> Gradients<'_, T> {
                 taps: &mut taps,
             });
             let to = &mut dw[input * K * K..];
-            turn.scatter(taps.as_flattened(), K * K, over(to));
+            turn.scatter_over(taps.as_flattened(), K * K, to);
         }
     }
 }

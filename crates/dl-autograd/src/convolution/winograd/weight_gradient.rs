@@ -18,6 +18,7 @@ use super::products::Product;
 use super::tiles::{Block, Positions, Source};
 use super::transform::POSITIONS;
 use crate::convolution::phases::LANES;
+use crate::host::{room, written, zeros};
 use crate::simd::{self, Scalar};
 
 /// Parts of the batch that are summed apart, so that threads need not share the channels.
@@ -60,7 +61,7 @@ impl Winograd {
         let (g, groups, (inputs, outputs)) = (&self.g, self.g.config.groups, self.channels());
         let row = POSITIONS * outputs.next_multiple_of(LANES);
         let size = groups * inputs * row;
-        let mut sums = vec![T::zero(); parts * size];
+        let mut sums = room(parts * size);
         sums.par_chunks_mut(inputs * row)
             .enumerate()
             .for_each(|(i, sums)| {
@@ -68,7 +69,7 @@ impl Winograd {
                 let images = part * g.batch / parts..(part + 1) * g.batch / parts;
                 let each = sums.par_chunks_mut(channels * row).enumerate();
                 each.for_each(|(i, sums)| {
-                    let first = i * channels;
+                    let (first, sums) = (i * channels, zeros(sums));
                     let task = Task {
                         winograd: self,
                         group,
@@ -77,6 +78,8 @@ impl Winograd {
                     task.run(images.clone(), x, dy, sums);
                 });
             });
+        // SAFETY: the tasks have filled all of it.
+        let mut sums = unsafe { written(sums) };
         let others = sums.split_off(size);
         sums.par_chunks_mut(row).enumerate().for_each(|(i, sums)| {
             for others in others.chunks_exact(size) {

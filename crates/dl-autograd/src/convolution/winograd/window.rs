@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::phases::LANES;
 use crate::simd::Scalar;
-use crate::turn::{Turn, over};
+use crate::turn::Turn;
 
 /// How the tiles lie in an image.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ impl Window {
         if start < end {
             let to = &mut to[self.padding.1 * LANES..];
             let (from, count) = (&planes[start * width..], (end - start) * width);
-            self.turn(channels).gather(from, count, over(to));
+            self.turn(channels).gather_over(from, count, to);
         }
     }
 
