@@ -6,7 +6,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::autocast;
-use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type};
+use crate::host::{by_dtype, cleared, has_kernel, if_tracked, one_float_type};
 use crate::linear::PARALLEL;
 use crate::matmul::{Matrix, Write, matmul as product};
 use crate::simd::Scalar;
@@ -128,7 +128,7 @@ impl Batched {
         let (a, b) = (Batch::<T>::new(s1, l1)?, Batch::<T>::new(s2, l2)?);
         let (rows, cols) = (a.matrix.rows(), b.matrix.cols());
         let shape = [a.dims, &[rows, cols]].concat();
-        let mut y = vec![T::zero(); shape.iter().product()];
+        let mut y = cleared(shape.iter().product());
         let work = y.len() * a.matrix.cols();
         let size = (rows * cols).max(1);
         match (y.len() / size, work) {

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, 
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, cleared, float, has_kernel, read, slice, tensor};
 use crate::rng::Rng;
 use crate::simd::Scalar;
 use crate::sum::add;
@@ -213,7 +213,7 @@ impl Dropout {
     }
 
     fn apply<T: Scalar>(&self, x: &[T]) -> Vec<T> {
-        let mut y = vec![T::zero(); x.len()];
+        let mut y = cleared(x.len());
         // As many runs as fill a task; the generator starts at multiples of 4.
         let runs = GRAIN.div_ceil(self.run).next_multiple_of(4);
         let task = runs * self.run;

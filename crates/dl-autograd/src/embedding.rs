@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, cleared, float, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -110,7 +110,7 @@ impl Embedding {
 
     fn forward<T: Scalar>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (weight, dim) = (slice::<T>(s, l)?, l.dims()[1]);
-        let mut y = vec![T::zero(); self.ids.len() * dim];
+        let mut y = cleared(self.ids.len() * dim);
         if dim > 0 {
             y.par_chunks_exact_mut(dim)
                 .with_min_len(256)
@@ -139,7 +139,7 @@ impl Embedding {
     fn backward<T: Scalar>(&self, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let (positions, starts) = self.sorted();
         let dim = weight.dim(1)?;
-        let mut dw = vec![T::zero(); weight.elem_count()];
+        let mut dw: Vec<T> = cleared(weight.elem_count());
         read::<T, _>(dy, |dy| {
             dw.par_chunks_exact_mut(dim.max(1))
                 .enumerate()

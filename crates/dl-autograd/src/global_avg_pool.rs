@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, cleared, float, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch, row_sum};
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -78,7 +78,7 @@ impl GlobalAvgPool {
 
     fn backward<T: Scalar>(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let size = T::from_f64(self.plane as f64);
-        let mut dx = vec![T::zero(); x.elem_count()];
+        let mut dx = cleared(x.elem_count());
         read::<T, _>(dy, |dy| {
             dx.par_chunks_exact_mut(self.plane)
                 .with_min_len((GRAIN / self.plane).max(1))

@@ -5,9 +5,13 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use rayon::prelude::*;
 
 use crate::simd::Scalar;
 use crate::view::cast;
+
+/// Numbers that one thread writes at a time.
+const CHUNK: usize = 1 << 16;
 
 thread_local! {
     static COMPOSED: Cell<bool> = const { Cell::new(false) };
@@ -187,6 +191,30 @@ pub(crate) fn room<T: Scalar>(len: usize) -> Vec<MaybeUninit<T>> {
     // SAFETY: the capacity is `len`, and a `MaybeUninit` may hold anything.
     unsafe { room.set_len(len) };
     room
+}
+
+/// Zeros, written by all threads: one alone would be in front of them.
+pub(crate) fn cleared<T: Scalar>(len: usize) -> Vec<T> {
+    let mut room = room(len);
+    room.par_chunks_mut(CHUNK).for_each(|part| {
+        zeros(part);
+    });
+    // SAFETY: the chunks are all of it.
+    unsafe { written(room) }
+}
+
+/// A row, so many times, written by all threads.
+pub(crate) fn repeated<T: Scalar>(row: &[T], count: usize) -> Vec<T> {
+    let len = row.len().max(1);
+    let mut room = room(row.len() * count);
+    let rows = room.par_chunks_mut(CHUNK.div_ceil(len) * len);
+    rows.for_each(|rows| {
+        for to in rows.chunks_exact_mut(len) {
+            to.write_copy_of_slice(row);
+        }
+    });
+    // SAFETY: the chunks are whole rows and all of it.
+    unsafe { written(room) }
 }
 
 /// Room filled with zeros, by the thread that goes on to use it.

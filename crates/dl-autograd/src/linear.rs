@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::activation::{Activation, GRAIN, clamp};
 use crate::autocast;
 use crate::host::{
-    by_dtype, has_kernel, if_tracked, one_float_type, read, room, slice, tensor, written,
+    by_dtype, has_kernel, if_tracked, one_float_type, read, repeated, slice, tensor,
 };
 use crate::lanes::column_sums;
 use crate::matmul::{Matrix, Write, matmul, product};
@@ -181,7 +181,7 @@ impl Linear {
         let w = (w, Matrix::new(self.outputs, self.inputs).t());
         let mut y = match (bias, self.activation) {
             (Some(bias), Activation::Identity) => {
-                let mut y = self.rows_of(bias);
+                let mut y = repeated(bias, self.rows);
                 matmul(&mut y, x, w, Write::Add, self.parallelism());
                 y
             }
@@ -191,19 +191,6 @@ impl Linear {
             self.activate(&mut y, bias);
         }
         Ok((T::to_cpu_storage_owned(y), shape.into()))
-    }
-
-    /// The bias in every row of the result.
-    fn rows_of<T: Scalar>(&self, bias: &[T]) -> Vec<T> {
-        let mut y = room(self.rows * self.outputs);
-        y.par_chunks_mut(self.chunk()).for_each(|y| {
-            let rows = y.chunks_exact_mut(self.outputs.max(1));
-            rows.for_each(|row| {
-                row.write_copy_of_slice(bias);
-            });
-        });
-        // SAFETY: the chunks are whole rows and cover all of it.
-        unsafe { written(y) }
     }
 
     /// Elements of the rows that one thread takes at a time.

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, cleared, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -209,7 +209,7 @@ impl Map {
     /// Each element of the input gets the sum over the places where it stands.
     fn fold<T: Scalar>(&self, dy: &[T]) -> Vec<T> {
         let (w, ow) = (self.width(), self.columns.len());
-        let mut dx = vec![T::zero(); self.input.iter().product()];
+        let mut dx = cleared(self.input.iter().product());
         let (to, from, length) = self.run;
         dx.par_chunks_exact_mut(w.max(1))
             .enumerate()

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{LIMIT, by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{LIMIT, by_dtype, cleared, has_kernel, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -138,7 +138,7 @@ impl Shuffle {
 
     fn apply<T: Scalar>(&self, x: &[T]) -> Vec<T> {
         let ([_, _, h, w], r) = (self.large, self.factor);
-        let mut y = vec![T::zero(); x.len()];
+        let mut y = cleared(x.len());
         let plane = (h * w).max(1);
         y.par_chunks_exact_mut(plane)
             .zip(x.par_chunks_exact(plane))

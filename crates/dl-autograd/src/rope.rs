@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::host::{LIMIT, by_dtype, float, has_kernel, read, tensor};
+use crate::host::{LIMIT, by_dtype, cleared, float, has_kernel, read, tensor};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply1, differentiable};
 
@@ -192,7 +192,7 @@ impl Rope {
     }
 
     fn rotate<T: Scalar>(&self, x: &[T], d: usize, t: usize, sign: T) -> Result<Vec<T>> {
-        let mut y = vec![T::zero(); x.len()];
+        let mut y = cleared(x.len());
         if x.is_empty() {
             return Ok(y);
         }

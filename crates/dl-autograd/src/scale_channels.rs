@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, one_float_type, read, slice, tensor};
+use crate::host::{by_dtype, cleared, has_kernel, one_float_type, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch, row_sum};
 use crate::tape::{apply2, differentiable};
 use crate::view::contiguous;
@@ -113,7 +113,7 @@ impl ScaleChannels {
         factors: (&CpuStorage, &Layout),
     ) -> Result<(CpuStorage, Shape)> {
         let (x, factors) = (slice::<T>(x, layout)?, slice::<T>(factors.0, factors.1)?);
-        let mut y = vec![T::zero(); x.len()];
+        let mut y = cleared(x.len());
         y.par_chunks_exact_mut(self.plane)
             .zip(x.par_chunks_exact(self.plane))
             .zip(factors)
@@ -130,7 +130,7 @@ impl ScaleChannels {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (to_x, to_factors) = (x.track_op(), factors.track_op());
         let count = factors.elem_count();
-        let mut dx = vec![T::zero(); if to_x { x.elem_count() } else { 0 }];
+        let mut dx = cleared(if to_x { x.elem_count() } else { 0 });
         let mut df = vec![T::zero(); count];
         // A plane of `dy` serves both gradients while it is in the cache.
         let mut planes: Vec<_> = dx.chunks_exact_mut(self.plane).map(Some).collect();

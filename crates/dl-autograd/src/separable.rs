@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, cleared, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -198,7 +198,7 @@ impl Separable {
         let input = self.rows.inputs * self.columns.inputs;
         let output = self.rows.outputs() * self.columns.outputs();
         let planes = x.len().checked_div(input).unwrap_or(0);
-        let mut y = vec![T::zero(); planes * output];
+        let mut y = cleared(planes * output);
         if y.is_empty() {
             return y;
         }

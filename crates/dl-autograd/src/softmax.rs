@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::exp::Exp;
-use crate::host::{by_dtype, float, has_kernel, read, slice, tensor};
+use crate::host::{by_dtype, cleared, float, has_kernel, read, slice, tensor};
 use crate::simd::{Kernel, dispatch, row_max, row_sum};
 use crate::tape::{apply1, differentiable};
 use crate::view::{contiguous, transpose};
@@ -98,7 +98,7 @@ impl Softmax {
 
     fn forward<T: Exp>(self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, dim) = (slice::<T>(s, l)?, self.dim(l.dims()));
-        let mut y = vec![T::zero(); x.len()];
+        let mut y = cleared(x.len());
         y.par_chunks_exact_mut(dim)
             .zip(x.par_chunks_exact(dim))
             .with_min_len(GRAIN.div_ceil(dim))
@@ -129,7 +129,7 @@ impl Softmax {
 
     fn backward<T: Exp>(self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let dim = self.dim(y.dims());
-        let mut dx = vec![T::zero(); y.elem_count()];
+        let mut dx = cleared(y.elem_count());
         read::<T, _>(y, |y| {
             read::<T, _>(dy, |dy| {
                 dx.par_chunks_exact_mut(dim)

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::rows::{Exponentials, Gradients};
 use super::{Attention, Size};
 use crate::exp::Exp;
-use crate::host::tensor;
+use crate::host::{cleared, tensor};
 use crate::matmul::{Matrix, Write, matmul};
 use crate::simd::{Scalar, dispatch};
 
@@ -163,7 +163,7 @@ impl Attention {
         let Size {
             b, h, t, s, d_v, ..
         } = self.size;
-        let mut y = vec![T::zero(); b * h * t * d_v];
+        let mut y = cleared(b * h * t * d_v);
         let mut log_sums = vec![T::infinity(); b * h * t];
         if !y.is_empty() && s > 0 {
             let mask = self.mask.as_ref().map(Tensor::storage_and_layout);
@@ -261,7 +261,7 @@ impl Attention {
         let Some(log_sums) = self.log_sums.get() else {
             bail!("attention runs backward before forward")
         };
-        let mut grads = [q, k, v].map(|x| x.track_op().then(|| vec![T::zero(); x.elem_count()]));
+        let mut grads = [q, k, v].map(|x| x.track_op().then(|| cleared(x.elem_count())));
         if y.elem_count() > 0 && self.size.s > 0 {
             let [qs, ks, vs, ys, dys, ls] =
                 [q, k, v, y, dy, log_sums].map(Tensor::storage_and_layout);

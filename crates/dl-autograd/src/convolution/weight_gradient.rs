@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
 use super::pointwise;
-use crate::host::{room, written};
+use crate::host::{cleared, room, written};
 use crate::simd::{self, Scalar};
 use crate::turn::Turn;
 
@@ -37,7 +37,7 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
         return dw;
     }
     let turned = sizes.turn(g, dy);
-    let mut sums = vec![T::zero(); groups * rows * width];
+    let mut sums = cleared(groups * rows * width);
     let phases = Phases::new(g);
     let tasks = (2 * rayon::current_num_threads()).div_ceil(groups);
     let part = rows.div_ceil(tasks).next_multiple_of(ROWS);

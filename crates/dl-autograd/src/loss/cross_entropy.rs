@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Reduction;
 use super::class_targets::ClassShape;
 use crate::exp::Exp;
-use crate::host::{by_dtype, has_kernel, narrow_to, read, tensor, widen};
+use crate::host::{by_dtype, cleared, has_kernel, narrow_to, read, tensor, widen};
 use crate::many_inputs::CustomOpN;
 use crate::simd::{Kernel, dispatch, row_max, row_sum};
 use crate::softmax::{log_softmax, softmax};
@@ -198,7 +198,7 @@ impl CrossEntropy {
         let (Some(saved), weights) = (self.saved.get(), self.weights::<T>()) else {
             bail!("cross_entropy left nothing for its backward")
         };
-        let mut out = vec![T::zero(); z.elem_count()];
+        let mut out = cleared(z.elem_count());
         let divisor = T::from_f64(self.safe_divisor());
         read::<T, _>(z, |z| {
             read_or_empty(inputs.get(1), |t| {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::pick::{Places, route};
 use super::window::{Window, as_rows, image};
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, has_kernel, slice};
+use crate::host::{by_dtype, cleared, has_kernel, slice};
 use crate::no_grad::operand;
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply1, differentiable};
@@ -263,7 +263,7 @@ impl MaxPool {
     fn forward<T: Scalar>(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, [_, _, h, w]) = (slice::<T>(s, l)?, self.places.input);
         let [n, c, oh, ow] = self.places.output;
-        let mut y = vec![T::zero(); n * c * oh * ow];
+        let mut y = cleared(n * c * oh * ow);
         let mut at = vec![0u32; if self.keep { y.len() } else { 0 }];
         let scan = Scan::new(&self.rows, &self.columns);
         let planes = y

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::host::{by_dtype, read, slice, tensor};
+use crate::host::{by_dtype, cleared, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -36,7 +36,7 @@ impl Places {
     /// `dx[at[i]] += dy[i]`, a plane at a time.
     fn spread<T: Scalar>(&self, dy: &[T]) -> Result<Vec<T>> {
         let (input, output) = self.planes();
-        let mut dx = vec![T::zero(); self.input.iter().product()];
+        let mut dx = cleared(self.input.iter().product());
         dx.par_chunks_exact_mut(input)
             .zip(dy.par_chunks_exact(output))
             .zip(self.at()?.par_chunks_exact(output))
@@ -52,7 +52,7 @@ impl Places {
     /// `y[i] = x[at[i]]`.
     fn take<T: Scalar>(&self, x: &[T]) -> Result<Vec<T>> {
         let (input, output) = self.planes();
-        let mut y = vec![T::zero(); self.output.iter().product()];
+        let mut y = cleared(self.output.iter().product());
         y.par_chunks_exact_mut(output)
             .zip(x.par_chunks_exact(input))
             .zip(self.at()?.par_chunks_exact(output))

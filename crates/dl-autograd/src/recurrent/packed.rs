@@ -1,8 +1,11 @@
 //! A matrix that is multiplied from the left at every time step.
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
+use crate::host::cleared;
 use crate::simd::{self, Scalar};
+use crate::turn::{LANES, Turn};
 
 /// Columns of a panel: two vectors of 16 numbers.
 const COLUMNS: usize = 32;
@@ -28,15 +31,11 @@ pub(super) struct Rows<'a, T> {
 impl<T: Scalar> Packed<T> {
     /// Of the matrix with element `(i, j)` at `i·strides[0] + j·strides[1]`.
     pub(super) fn new(values: &[T], (k, n): (usize, usize), strides: [usize; 2]) -> Self {
-        let mut panels = vec![T::zero(); n.div_ceil(COLUMNS) * k * COLUMNS];
-        for (p, panel) in panels.chunks_exact_mut((k * COLUMNS).max(1)).enumerate() {
-            let columns = COLUMNS.min(n - p * COLUMNS);
-            for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-                for (j, value) in row[..columns].iter_mut().enumerate() {
-                    *value = values[i * strides[0] + (p * COLUMNS + j) * strides[1]];
-                }
-            }
-        }
+        let mut panels = cleared(n.div_ceil(COLUMNS) * k * COLUMNS);
+        let each = panels
+            .par_chunks_exact_mut((k * COLUMNS).max(1))
+            .enumerate();
+        each.for_each(|(p, panel)| pack(panel, values, (n, p * COLUMNS), strides));
         Self { panels, k, n }
     }
 
@@ -44,6 +43,29 @@ impl<T: Scalar> Packed<T> {
     /// the number of rows.
     pub(super) fn add_product(&self, out: &mut [T], a: Rows<T>) {
         simd::run(Product { b: self, out, a });
+    }
+}
+
+/// The columns from `first` on of a matrix that has `n`.
+fn pack<T: Scalar>(
+    panel: &mut [T],
+    values: &[T],
+    (n, first): (usize, usize),
+    [down, across]: [usize; 2],
+) {
+    let columns = COLUMNS.min(n - first);
+    if down == 1 {
+        for half in (0..columns).step_by(LANES) {
+            let turn = Turn::flat(LANES.min(columns - half), across, COLUMNS);
+            let from = &values[(first + half) * across..];
+            turn.gather_over(from, panel.len() / COLUMNS, &mut panel[half..]);
+        }
+        return;
+    }
+    for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
+        for (j, value) in row[..columns].iter_mut().enumerate() {
+            *value = values[i * down + (first + j) * across];
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use crate::autocast::{self, Lowering};
 use crate::cat::cat;
-use crate::host::{has_kernel, if_tracked, narrow_to, read, tensor, widen};
+use crate::host::{cleared, has_kernel, if_tracked, narrow_to, read, repeated, tensor, widen};
+use crate::lanes::column_sums;
 use crate::linear::{linear, parallelism};
 use crate::many_inputs::CustomOpN;
 use crate::matmul::{Matrix, Write, matmul, product};
@@ -183,7 +184,7 @@ fn whole<C: Cell, T: Smooth>(plan: Plan, operands: &[Tensor]) -> Result<Tensor> 
     let hidden = plan.hidden;
     let mut op = Recurrence::<C, T> {
         gates: input_share::<C, T>(&plan, operands)?,
-        by_products: vec![T::zero(); plan.batch * plan.time * hidden],
+        by_products: cleared(plan.batch * plan.time * hidden),
         plan,
         cell: PhantomData,
     };
@@ -204,7 +205,7 @@ fn input_share<C: Cell, T: Smooth>(plan: &Plan, operands: &[Tensor]) -> Result<V
             Ok(())
         })?;
     }
-    let mut gates = bias.repeat(rows);
+    let mut gates = repeated(&bias, rows);
     read::<T, _>(x, |x| {
         read::<T, _>(weight, |w| {
             let x = (x, Matrix::new(rows, plan.inputs));
@@ -249,7 +250,7 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
             Some(bias) => values(bias)?,
             None => vec![T::zero(); width],
         };
-        let mut y = vec![T::zero(); batch * time * hidden];
+        let mut y = cleared(batch * time * hidden);
         let mut state: Vec<Vec<T>> = operands[3..3 + C::STATES]
             .iter()
             .map(values)
@@ -368,8 +369,8 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
             .collect::<Result<_>>()?;
         let (steps, states) = (batch * time * hidden, batch * hidden);
         let mut passed = Passed {
-            from_input: vec![T::zero(); batch * time * width],
-            from_state: vec![T::zero(); if C::SEPARATE { batch * time * width } else { 0 }],
+            from_input: cleared(batch * time * width),
+            from_state: cleared(if C::SEPARATE { batch * time * width } else { 0 }),
             state: [0, 1].map(|i| match dall[steps..].chunks_exact(states.max(1)).nth(i) {
                 Some(state) => state.to_vec(),
                 None => vec![T::zero(); states],
@@ -532,11 +533,7 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
     }
 
     fn grad_bias(&self, d: &[T]) -> Result<Tensor> {
-        let mut db = vec![T::zero(); self.plan.width];
-        for row in d.chunks_exact(self.plan.width) {
-            db.iter_mut().zip(row).for_each(|(b, d)| *b += *d);
-        }
-        tensor(db, self.plan.width)
+        tensor(column_sums(d, self.plan.width), self.plan.width)
     }
 
     /// The state before every step, `(batch, time, hidden)`.

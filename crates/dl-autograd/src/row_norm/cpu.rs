@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Moments, Rows};
+use crate::host::cleared;
 use crate::lanes::{column_sums, sums};
 use crate::simd::{Kernel, Scalar, dispatch};
 
@@ -86,7 +87,7 @@ pub(super) fn forward<T: Scalar>(
     eps: f64,
 ) -> (Vec<T>, Vec<T>) {
     let (len, total) = (rows.len(), operands.x.len());
-    let mut y = vec![T::zero(); total];
+    let mut y = cleared(total);
     let mut kept = vec![T::zero(); total / len.max(1) * KEPT];
     if total == 0 {
         return (y, kept);
@@ -136,7 +137,7 @@ pub(super) fn backward<T: Scalar>(
     wanted: Wanted,
 ) -> Gradients<T> {
     let (len, total) = (rows.len(), operands.x.len());
-    let mut dx = vec![T::zero(); total];
+    let mut dx = cleared(total);
     if total == 0 {
         return Gradients {
             x: dx,
