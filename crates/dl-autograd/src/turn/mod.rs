@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 
 use pulp::{Simd, WithSimd};
 
+use crate::rows;
 use crate::simd::{self, Scalar};
 use square::turn;
 
@@ -92,20 +93,26 @@ impl<T: Scalar> WithSimd for Gather<'_, T> {
         let Self { turn: t, from, .. } = self;
         let mut places = Places::new(t);
         for at in (0..self.count).step_by(LANES) {
-            let len = LANES.min(self.count - at);
-            if len == LANES && t.lines == LANES {
-                let (lines, vectors) = (t.lines_at(at), places.next());
+            let (len, vectors) = (LANES.min(self.count - at), places.next());
+            let lines = t.lines_at(at);
+            // What lies behind the last number of a line may be turned too, if it is not written.
+            let whole = t.lines == LANES && lines[LANES - 1] + LANES <= from.len();
+            if whole && len == LANES {
                 turn::<T, S>((from, lines), (self.to, vectors));
                 continue;
             }
-            let mut square = [[T::zero(); LANES]; LANES];
-            for (line, to) in square.iter_mut().take(t.lines).enumerate() {
-                to[..len].copy_from_slice(&from[line * t.stride + at..][..len]);
+            let (mut square, mut turned) =
+                ([[T::zero(); LANES]; LANES], [[T::zero(); LANES]; LANES]);
+            let to = over(turned.as_flattened_mut());
+            if whole {
+                turn::<T, S>((from, lines), (to, ROWS));
+            } else {
+                for (to, line) in square.iter_mut().zip(lines).take(t.lines) {
+                    rows::copy(&mut to[..len], &from[line..line + len], |x| x);
+                }
+                turn::<T, S>((square.as_flattened(), ROWS), (to, ROWS));
             }
-            let mut turned = [[T::zero(); LANES]; LANES];
-            let (from, to) = (square.as_flattened(), over(turned.as_flattened_mut()));
-            turn::<T, S>((from, ROWS), (to, ROWS));
-            for (vector, place) in turned[..len].iter().zip(places.next()) {
+            for (vector, place) in turned[..len].iter().zip(vectors) {
                 self.to[place..place + LANES].write_copy_of_slice(vector);
             }
         }
@@ -140,9 +147,9 @@ impl<T: Scalar> WithSimd for Scatter<'_, T> {
             let mut turned = [[T::zero(); LANES]; LANES];
             let (from, to) = (square.as_flattened(), over(turned.as_flattened_mut()));
             turn::<T, S>((from, ROWS), (to, ROWS));
-            for (i, line) in turned[..t.lines].iter().enumerate() {
-                let to = &mut self.to[i * t.stride + at..][..len];
-                to.write_copy_of_slice(&line[..len]);
+            for (line, place) in turned[..t.lines].iter().zip(t.lines_at(at)) {
+                let to = &mut self.to[place..place + len];
+                rows::copy(to, &line[..len], MaybeUninit::new);
             }
         }
     }
