@@ -158,11 +158,7 @@ fn turned<T: Scalar>((b, m): (&[T], Matrix)) -> (Vec<T>, Matrix) {
     let each = turned.par_chunks_mut(rows * width).enumerate();
     each.for_each(|(i, turned)| {
         let (from, count) = (&b[i * rows..], turned.len() / width);
-        for column in (0..m.cols).step_by(LANES) {
-            let turn = Turn::flat(LANES.min(m.cols - column), m.col_stride, width);
-            let from = &from[column * m.col_stride..];
-            turn.gather(from, count, &mut turned[column..]);
-        }
+        Turn::flat(m.cols, m.col_stride, width).gather(from, count, turned);
     });
     // SAFETY: the vectors of all columns are whole rows.
     let turned = unsafe { written(turned) };

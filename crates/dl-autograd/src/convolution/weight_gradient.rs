@@ -89,12 +89,7 @@ impl Sizes {
             .par_chunks_mut(pixels * self.width)
             .zip(dy.par_chunks(self.c_out * pixels))
             .for_each(|(turned, dy)| {
-                for first in (0..self.c_out).step_by(LANES) {
-                    let lines = LANES.min(self.c_out - first);
-                    let turn = Turn::flat(lines, pixels, self.width);
-                    let (dy, to) = (&dy[first * pixels..], &mut turned[first..]);
-                    turn.gather(dy, pixels, to);
-                }
+                Turn::flat(self.c_out, pixels, self.width).gather(dy, pixels, turned);
             });
         // SAFETY: the vectors of all channels are whole pixels.
         unsafe { written(turned) }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::host::cleared;
 use crate::simd::{self, Scalar};
-use crate::turn::{LANES, Turn};
+use crate::turn::Turn;
 
 /// Columns of a panel: two vectors of 16 numbers.
 const COLUMNS: usize = 32;
@@ -55,12 +55,8 @@ fn pack<T: Scalar>(
 ) {
     let columns = COLUMNS.min(n - first);
     if down == 1 {
-        for half in (0..columns).step_by(LANES) {
-            let turn = Turn::flat(LANES.min(columns - half), across, COLUMNS);
-            let from = &values[(first + half) * across..];
-            turn.gather_over(from, panel.len() / COLUMNS, &mut panel[half..]);
-        }
-        return;
+        let turn = Turn::flat(columns, across, COLUMNS);
+        return turn.gather_over(&values[first * across..], panel.len() / COLUMNS, panel);
     }
     for (i, row) in panel.chunks_exact_mut(COLUMNS).enumerate() {
         for (j, value) in row[..columns].iter_mut().enumerate() {

@@ -18,7 +18,6 @@ pub(crate) const LANES: usize = 16;
 /// How the lines lie on one side, and the vectors on the other.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn {
-    /// At most [`LANES`].
     pub(crate) lines: usize,
     /// From a line to the next.
     pub(crate) stride: usize,
@@ -41,14 +40,24 @@ impl Turn {
         }
     }
 
+    /// At most [`LANES`] lines at a time, and the number of the first.
+    fn blocks(self) -> impl Iterator<Item = (Self, usize)> {
+        (0..self.lines).step_by(LANES).map(move |first| {
+            let lines = LANES.min(self.lines - first);
+            (Self { lines, ..self }, first)
+        })
+    }
+
     /// Writes the first `count` numbers of every line as vectors, with zeros for the lines that are missing.
     pub(crate) fn gather<T: Scalar>(self, from: &[T], count: usize, to: &mut [MaybeUninit<T>]) {
-        simd::run(Gather {
-            turn: self,
-            from,
-            count,
-            to,
-        });
+        for (turn, first) in self.blocks() {
+            simd::run(Gather {
+                turn,
+                from: &from[first * self.stride..],
+                count,
+                to: &mut to[first..],
+            });
+        }
     }
 
     /// [`gather`](Self::gather), over what is there.
@@ -58,12 +67,14 @@ impl Turn {
 
     /// The inverse of [`gather`](Self::gather).
     pub(crate) fn scatter<T: Scalar>(self, from: &[T], count: usize, to: &mut [MaybeUninit<T>]) {
-        simd::run(Scatter {
-            turn: self,
-            from,
-            count,
-            to,
-        });
+        for (turn, first) in self.blocks() {
+            simd::run(Scatter {
+                turn,
+                from: &from[first..],
+                count,
+                to: &mut to[first * self.stride..],
+            });
+        }
     }
 
     /// [`scatter`](Self::scatter), over what is there.
