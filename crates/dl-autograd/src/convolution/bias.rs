@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::matmul::Write;
 use crate::simd::{Kernel, Scalar, dispatch};
 
 const LANES: usize = 16;
@@ -21,16 +20,14 @@ impl<T: Scalar> Affine<'_, T> {
     }
 }
 
-/// Fills one plane after the other with the bias of its channel, and says how a product meets it.
-pub(super) fn start<T: Scalar>(out: &mut [T], bias: Option<&[T]>, plane: usize) -> Write {
-    let Some(bias) = bias else {
-        return Write::Overwrite;
-    };
+/// The results where there is nothing to multiply: zero, or the bias of the channel in every plane.
+pub(super) fn alone<T: Scalar>(count: usize, bias: Option<&[T]>, plane: usize) -> Vec<T> {
+    let mut out = vec![T::zero(); count];
     let planes = out.chunks_exact_mut(plane.max(1));
     planes
-        .zip(bias.iter().cycle())
+        .zip(bias.iter().copied().flatten().cycle())
         .for_each(|(plane, b)| plane.fill(*b));
-    Write::Add
+    out
 }
 
 /// The sum over images and pixels of `dy (n, channels, pixels)`, in an order that no number of

@@ -15,7 +15,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::bias::{Affine, start};
+use super::bias::{Affine, alone};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
 use crate::host::{room, written};
@@ -29,9 +29,7 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
     let starts = phases.starts();
     let count = g.batch * g.c_out * g.pixels_out();
     if count == 0 || x.is_empty() {
-        let mut y = vec![T::zero(); count];
-        start(&mut y, affine.bias, g.pixels_out());
-        return y;
+        return alone(count, affine.bias, g.pixels_out());
     }
     let mut y = room(count);
     y.par_chunks_mut(g.pixels_out())
@@ -60,9 +58,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
     let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
     let count = g.batch * g.c_in * g.pixels_in();
     if count == 0 || dy.is_empty() {
-        let mut dx = vec![T::zero(); count];
-        start(&mut dx, affine.bias, g.pixels_in());
-        return dx;
+        return alone(count, affine.bias, g.pixels_in());
     }
     let mut dx = room(count);
     // Zeros in front and behind, so that every tap reads inside the buffer.

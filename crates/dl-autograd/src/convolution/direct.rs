@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::bias::{Affine, start};
+use super::bias::{Affine, alone};
 use super::geometry::Geometry;
 use super::op::Direction;
 use super::phases::{LANES, Phases, spread};
@@ -165,9 +165,7 @@ impl Layer {
         let (outputs, plane) = (self.outputs, self.plane);
         let count = self.batch * self.groups * outputs * plane;
         if count == 0 || x.is_empty() {
-            let mut y = vec![T::zero(); count];
-            start(&mut y, bias, plane);
-            return y;
+            return alone(count, bias, plane);
         }
         let mut y = room(count);
         let weights = method.pack((self.groups, outputs), weight);
