@@ -3,9 +3,9 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::Module;
 use dl_autograd::{
-    Activation, Conv2dConfig, Epilogue, add_layer_norm, add_rms_norm, batch_norm, batch_norm_with,
-    conv2d, embedding, group_norm, instance_norm, layer_norm, linear, linear_with, log_softmax,
-    matmul, rms_norm, softmax, spectral_norm, weight_norm,
+    Activation, Conv2dConfig, Epilogue, Prologue, add_layer_norm, add_rms_norm, batch_norm,
+    batch_norm_conv2d, batch_norm_with, conv2d, embedding, group_norm, instance_norm, layer_norm,
+    linear, linear_with, log_softmax, matmul, rms_norm, softmax, spectral_norm, weight_norm,
 };
 
 use crate::{Kernel, kernel};
@@ -88,6 +88,21 @@ pub fn dense() -> Vec<Kernel> {
             &[&[16, 96, 28, 28], &[96, 1, 3, 3]],
             |t| conv2d(&t[0], &t[1], None, &same(96)),
             Some(|t| t[0].conv2d(&t[1], 1, 1, 1, 96)),
+        ),
+        kernel(
+            "batch_norm + relu + depthwise conv2d 3×3, 16×96×28×28",
+            &[&[16, 96, 28, 28], &[96], &[96], &[96, 1, 3, 3]],
+            |t| {
+                let norm = Prologue {
+                    gamma: &t[1],
+                    beta: &t[2],
+                    eps: 1e-5,
+                    activation: Activation::Relu,
+                    statistics: None,
+                };
+                Ok(batch_norm_conv2d(&t[0], &norm, &t[3], None, &same(96))?.0)
+            },
+            Some(|t| normalised(t)?.relu()?.conv2d(&t[3], 1, 1, 1, 96)),
         ),
         kernel(
             "batch_norm + relu, 16×64×28×28",

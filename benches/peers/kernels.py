@@ -266,6 +266,12 @@ KERNELS = {
         [(16, 96, 28, 28), (96, 1, 3, 3)],
         lambda x, w: F.conv2d(x, w, padding=1, groups=96),
     ),
+    "batch_norm + relu + depthwise conv2d 3×3, 16×96×28×28": (
+        [(16, 96, 28, 28), (96,), (96,), (96, 1, 3, 3)],
+        lambda x, w, b, k: F.conv2d(
+            F.relu(F.batch_norm(x, None, None, w, b, True)), k, padding=1, groups=96
+        ),
+    ),
     "batch_norm + relu, 16×64×28×28": (
         [(16, 64, 28, 28), (64,), (64,)],
         lambda x, w, b: F.relu(F.batch_norm(x, None, None, w, b, True)),

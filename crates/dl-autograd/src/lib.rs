@@ -10,6 +10,7 @@
 //! | convolution, grouped and depthwise, asymmetric padding | [`conv1d`], [`conv2d`], [`conv3d`] |
 //! | transposed convolution | [`conv_transpose1d`], [`conv_transpose2d`] |
 //! | batch normalisation, with the residual and the activation behind it | [`batch_norm`], [`batch_norm_with`], [`Epilogue`] |
+//! | a convolution of a batch-normalised image in one op | [`batch_norm_conv2d`], [`Prologue`] |
 //! | layer and RMS normalisation, behind a residual sum too | [`layer_norm`](layer_norm()), [`rms_norm`](rms_norm()), [`add_layer_norm`], [`add_rms_norm`] |
 //! | group and instance normalisation | [`group_norm`](group_norm()), [`instance_norm`] |
 //! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
@@ -93,6 +94,7 @@ mod pointwise;
 mod pool;
 mod pow;
 mod prelu;
+mod prologue;
 mod recurrent;
 mod rms_norm;
 mod rng;
@@ -124,7 +126,8 @@ pub use cat::cat;
 pub use checkpoint::{checkpoint, is_recomputing};
 pub use convolution::{
     Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
-    Padding2d, conv_transpose1d, conv_transpose2d, conv1d, conv2d, conv3d, same_padding,
+    Padding2d, batch_norm_conv2d, conv_transpose1d, conv_transpose2d, conv1d, conv2d, conv3d,
+    same_padding,
 };
 pub use cumsum::cumsum;
 pub use dropout::{alpha_dropout, drop_path, dropout, dropout_channels, gaussian_noise};
@@ -161,6 +164,7 @@ pub use pool::{
 };
 pub use pow::{pow, powf};
 pub use prelu::prelu;
+pub use prologue::Prologue;
 pub use recurrent::{Direction, RecurrentWeights, gru, lstm};
 pub use rms_norm::{add_rms_norm, rms_norm};
 pub use rng::{Purpose, Rng};

@@ -36,26 +36,36 @@ fn all<T: Copy, U, const N: usize>(to: &mut [U; N], from: &[T; N], store: impl F
     }
 }
 
-/// Writes the elements of even and of odd number to one slice each.
+/// Writes `store` of the elements of even and of odd number to one slice each.
 #[inline(always)]
-pub(crate) fn deinterleave<T: Copy>(even: &mut [T], odd: &mut [T], from: &[T]) {
-    let done = pairs_apart::<T, 16>(even, odd, from);
+pub(crate) fn deinterleave<T: Copy>(
+    even: &mut [T],
+    odd: &mut [T],
+    from: &[T],
+    store: impl Fn(T) -> T + Copy,
+) {
+    let done = pairs_apart::<T, 16>(even, odd, from, store);
     let (even, odd, from) = (&mut even[done..], &mut odd[done..], &from[2 * done..]);
-    let done = pairs_apart::<T, 8>(even, odd, from);
+    let done = pairs_apart::<T, 8>(even, odd, from, store);
     let (even, odd, from) = (&mut even[done..], &mut odd[done..], &from[2 * done..]);
-    let done = pairs_apart::<T, 4>(even, odd, from);
+    let done = pairs_apart::<T, 4>(even, odd, from, store);
     let (even, odd, from) = (&mut even[done..], &mut odd[done..], &from[2 * done..]);
     for (t, f) in even.iter_mut().zip(from.iter().step_by(2)) {
-        *t = *f;
+        *t = store(*f);
     }
     for (t, f) in odd.iter_mut().zip(from.iter().skip(1).step_by(2)) {
-        *t = *f;
+        *t = store(*f);
     }
 }
 
 /// As many whole blocks of `N` pairs as there are.
 #[inline(always)]
-fn pairs_apart<T: Copy, const N: usize>(even: &mut [T], odd: &mut [T], from: &[T]) -> usize {
+fn pairs_apart<T: Copy, const N: usize>(
+    even: &mut [T],
+    odd: &mut [T],
+    from: &[T],
+    store: impl Fn(T) -> T + Copy,
+) -> usize {
     let (evens, odds) = (even.as_chunks_mut::<N>().0, odd.as_chunks_mut::<N>().0);
     let pairs = from.as_chunks::<2>().0.as_chunks::<N>().0;
     for ((even, odd), pairs) in evens.iter_mut().zip(odds).zip(pairs) {
@@ -63,7 +73,7 @@ fn pairs_apart<T: Copy, const N: usize>(even: &mut [T], odd: &mut [T], from: &[T
         let pairs = *pairs;
         let mut parts = [[pairs[0][0]; N]; 2];
         for i in 0..N {
-            (parts[0][i], parts[1][i]) = (pairs[i][0], pairs[i][1]);
+            (parts[0][i], parts[1][i]) = (store(pairs[i][0]), store(pairs[i][1]));
         }
         (*even, *odd) = (parts[0], parts[1]);
     }
@@ -126,7 +136,7 @@ mod tests {
             assert_eq!(to, from, "copy of {len}");
 
             let (mut even, mut odd) = (vec![0; len.div_ceil(2)], vec![0; len / 2]);
-            deinterleave(&mut even, &mut odd, &from);
+            deinterleave(&mut even, &mut odd, &from, |x| x);
             assert!(even.iter().all(|x| x % 2 == 1) && odd.iter().all(|x| x % 2 == 0 && *x > 0));
             assert!(even.is_sorted() && odd.is_sorted(), "{len} apart");
 

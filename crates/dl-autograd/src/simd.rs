@@ -169,6 +169,21 @@ fn arch() -> Arch {
     named.unwrap_or_default()
 }
 
+/// The sum of all lanes, one half onto the other: one after another they would wait for each other.
+#[inline(always)]
+pub(crate) fn total<T: Scalar, const N: usize>(lanes: &[T; N]) -> f64 {
+    let mut sums = lanes.map(Scalar::wide);
+    let mut count = N;
+    while count > 1 {
+        let half = count.div_ceil(2);
+        for lane in half..count {
+            sums[lane - half] += sums[lane];
+        }
+        count = half;
+    }
+    sums[0]
+}
+
 /// Independent sums of a row, for one vector register or two.
 const LANES: usize = 16;
 

@@ -250,6 +250,11 @@ pub fn record(
     });
 }
 
+/// Whether something on this thread takes what layers [`record`].
+pub(crate) fn listens() -> bool {
+    LISTENER.with_borrow(|listener| listener.is_some())
+}
+
 /// The first layer of a forward whose output holds a NaN or an infinity, as `Linear blocks.3.fc`.
 ///
 /// The forward runs without a graph. `None` also where no layer reports itself.

@@ -23,13 +23,7 @@ pub(super) fn apply(
     let op = AddBatchNorm(norm);
     let y = apply3(x, &contiguous(residual)?, &pack(gamma, beta)?, op)?;
     Ok(differentiable(y, move |i, y, dy| {
-        let (packed, channels) = (&i[2], i[0].dim(1)?);
-        let part = |from| packed.narrow(0, from, channels);
-        let inputs = [i[0].clone(), part(0)?, part(channels)?];
-        let mut grads = forward.pull(&inputs, y, dy)?.into_iter();
-        let dx = grads.next().flatten();
-        let dpacked = grads.flatten().collect::<Vec<_>>();
-        let dpacked = if_tracked(packed, || Tensor::cat(&dpacked, 0))?;
+        let (dx, dpacked) = forward.pull_packed(&i[0], &i[2], y, dy)?;
         let dresidual = if_tracked(&i[1], || dy * activation.open(y)?)?;
         Ok(vec![dx, dresidual, dpacked])
     }))

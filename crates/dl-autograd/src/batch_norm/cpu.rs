@@ -6,19 +6,21 @@ use rayon::prelude::*;
 
 use crate::activation::{clamp, pass};
 use crate::host::{room, written};
-use crate::simd::{Kernel, Scalar, dispatch};
+use crate::simd::{Kernel, Scalar, dispatch, total};
 
 const LANES: usize = 32;
+/// Numbers of a plane that stay in the nearest cache.
+const PART: usize = 4096;
 
 /// `(n, c, plane)`.
-pub(super) struct Planes {
+pub(crate) struct Planes {
     batch: usize,
     channels: usize,
     plane: usize,
 }
 
 impl Planes {
-    pub(super) fn new(shape: &[usize]) -> Self {
+    pub(crate) fn new(shape: &[usize]) -> Self {
         Self {
             batch: shape[0],
             channels: shape[1],
@@ -30,8 +32,13 @@ impl Planes {
         self.batch * self.plane
     }
 
+    /// The share of each value in the statistics of the batch; zero where they were given.
+    pub(crate) fn through<T: Scalar>(&self, batch: bool) -> T {
+        T::from_f64(if batch { 1. / self.count() as f64 } else { 0. })
+    }
+
     /// For each channel its planes, image by image.
-    fn by_channel<'a, T>(&self, x: &'a mut [T]) -> Vec<Vec<&'a mut [T]>> {
+    pub(crate) fn by_channel<'a, T>(&self, x: &'a mut [T]) -> Vec<Vec<&'a mut [T]>> {
         let empty = || Vec::with_capacity(self.batch);
         let mut channels: Vec<Vec<_>> = (0..self.channels).map(|_| empty()).collect();
         for (i, plane) in x.chunks_mut(self.plane.max(1)).enumerate() {
@@ -41,7 +48,7 @@ impl Planes {
     }
 
     /// The planes of one channel, image by image.
-    fn of<'a, T>(
+    pub(crate) fn of<'a, T>(
         &self,
         x: &'a [T],
         channel: usize,
@@ -51,50 +58,110 @@ impl Planes {
     }
 }
 
-/// What happens to one channel: `γ·(x − μ)·rstd + β`.
+/// What happens to one channel: `γ·(x − μ)·rstd + β`, clamped.
 #[derive(Clone, Copy)]
-pub(super) struct Map<T> {
+pub(crate) struct Map<T> {
     pub mean: T,
     pub rstd: T,
     pub gamma: T,
     pub beta: T,
+    /// Of the activation.
+    pub bounds: (T, T),
 }
 
 impl<T: Scalar> Map<T> {
     /// Factor and summand of what forward computes in one step.
-    fn line(&self) -> (T, T) {
+    #[inline(always)]
+    pub(crate) fn line(&self) -> (T, T) {
         let scale = self.gamma * self.rstd;
         (scale, self.beta - self.mean * scale)
     }
+
+    /// Adds `g·x̂` and `g` of a plane.
+    pub(crate) fn add_sums(self, saved: Saved<T>, totals: &mut (f64, f64)) {
+        dispatch(Reduce {
+            saved,
+            map: self,
+            totals,
+        });
+    }
+
+    /// Turns the gradients of the results, of which the sums are known, into those of `x`, plane by plane.
+    /// Returns those of scale and shift.
+    pub(crate) fn pull<'a>(
+        self,
+        planes: impl DoubleEndedIterator<Item = (&'a [T], &'a mut [T])>,
+        totals: (f64, f64),
+        through: T,
+    ) -> (T, T) {
+        let sums = (T::from_f64(totals.0), T::from_f64(totals.1));
+        let means = (sums.0 * through, sums.1 * through);
+        // Backwards, to begin with what the sums read last.
+        for (x, dy) in planes.rev() {
+            dispatch(Pull {
+                dy,
+                x,
+                map: self,
+                means,
+            });
+        }
+        sums
+    }
+
+    /// From the result's gradient to that of `x`, with `dγ/m` and `dβ/m`, or zeros.
+    #[inline(always)]
+    fn grad<const FMA: bool>(self, x: T, dy: T, (dgamma, dbeta): (T, T)) -> T {
+        let (scale, shift) = self.line();
+        let g = pass(dy, x.multiply_add::<FMA>(scale, shift), self.bounds);
+        let hat = (x - self.mean) * self.rstd;
+        scale * (g - dbeta - hat * dgamma)
+    }
 }
 
-/// Mean and biased variance of a channel. Each plane is read twice while it is near: for its mean
-/// and for the squares about it, so that a large mean costs no digits. The planes are then merged.
+/// Mean and biased variance of a channel. Each part of a plane is read twice while it is near: for its mean
+/// and for the squares about it, so that a large mean costs no digits. The parts are then merged.
 ///
 /// Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
 /// variances", 1979.
 pub(super) fn statistics<T: Scalar>(p: &Planes, x: &[T], channel: usize) -> (T, T) {
-    let plane = p.plane as f64;
-    let planes: Vec<(f64, f64)> = p.of(x, channel).map(|x| plane_moments(x)).collect();
-    let mean = planes.iter().map(|m| m.0).sum::<f64>() / planes.len() as f64;
-    let between = |m: &(f64, f64)| m.1 + plane * (m.0 - mean) * (m.0 - mean);
-    let squares: f64 = planes.iter().map(between).sum();
-    (T::from_f64(mean), T::from_f64(squares / p.count() as f64))
+    let parts = p.of(x, channel).flat_map(|plane| plane.chunks(PART));
+    let parts: Vec<_> = parts.map(|part| Moments::of(part)).collect();
+    let count = p.count() as f64;
+    let mean = parts.iter().map(|m| m.count * m.mean).sum::<f64>() / count;
+    let squares: f64 = parts.iter().map(|m| m.squares_about(mean)).sum();
+    (T::from_f64(mean), T::from_f64(squares / count))
 }
 
-/// Mean, and sum of squares about it.
-fn plane_moments<T: Scalar>(x: &[T]) -> (f64, f64) {
-    let (mut sum, mut squares) = (0., 0.);
-    dispatch(Sum { x, total: &mut sum });
-    let mean = T::from_f64(sum / x.len() as f64);
-    dispatch(Squares {
-        x,
-        mean,
-        total: &mut squares,
-    });
-    // About the mean before it was rounded.
-    let off = mean.wide() - sum / x.len() as f64;
-    (sum / x.len() as f64, squares - x.len() as f64 * off * off)
+struct Moments {
+    count: f64,
+    mean: f64,
+    /// Sum about the mean.
+    squares: f64,
+}
+
+impl Moments {
+    fn of<T: Scalar>(x: &[T]) -> Self {
+        let (mut sum, mut squares, count) = (0., 0., x.len() as f64);
+        dispatch(Sum { x, total: &mut sum });
+        let mean = T::from_f64(sum / count);
+        dispatch(Squares {
+            x,
+            mean,
+            total: &mut squares,
+        });
+        // About the mean before it was rounded.
+        let off = mean.wide() - sum / count;
+        Self {
+            count,
+            mean: sum / count,
+            squares: squares - count * off * off,
+        }
+    }
+
+    fn squares_about(&self, mean: f64) -> f64 {
+        let off = self.mean - mean;
+        self.squares + self.count * off * off
+    }
 }
 
 /// `map_of` tells what happens to a channel, and what to collect of it.
@@ -103,7 +170,6 @@ pub(super) fn normalise<T: Scalar, R: Send>(
     x: &[T],
     residual: Option<&[T]>,
     map_of: impl Fn(usize) -> (Map<T>, R) + Sync,
-    bounds: (T, T),
 ) -> (Vec<T>, Vec<R>) {
     let mut y = room(x.len());
     let collected = p
@@ -120,8 +186,7 @@ pub(super) fn normalise<T: Scalar, R: Send>(
                     y,
                     x,
                     residual: residual.next(),
-                    line: map.line(),
-                    bounds,
+                    map,
                 });
             }
             collected
@@ -134,7 +199,7 @@ pub(super) fn normalise<T: Scalar, R: Send>(
 /// What forward normalised, and the gradient that arrives behind the activation. Whether that passes
 /// follows from `x`: reading the result as well would cost more than computing it again.
 #[derive(Clone, Copy)]
-pub(super) struct Saved<'a, T> {
+pub(crate) struct Saved<'a, T> {
     pub x: &'a [T],
     pub dy: &'a [T],
 }
@@ -161,12 +226,10 @@ pub(super) fn backward<T: Scalar>(
     p: &Planes,
     saved: Saved<T>,
     maps: &[Map<T>],
-    bounds: (T, T),
     batch: bool,
     wanted: Wanted,
 ) -> Gradients<T> {
-    let through = if batch { 1. / p.count() as f64 } else { 0. };
-    let through = T::from_f64(through);
+    let through = p.through(batch);
     let mut dx = wanted.x.then(|| room(saved.x.len()));
     let planes = match &mut dx {
         Some(dx) => p.by_channel(dx),
@@ -178,11 +241,11 @@ pub(super) fn backward<T: Scalar>(
         .map(|(channel, dx)| {
             let map = maps[channel];
             let sums = match batch || wanted.affine {
-                true => reduce(p, saved, channel, map, bounds),
+                true => reduce(p, saved, channel, map),
                 false => (T::zero(), T::zero()),
             };
             let means = (sums.0 * through, sums.1 * through);
-            grad_x(p, saved, channel, map, means, bounds, dx);
+            grad_x(p, saved, channel, map, means, dx);
             sums
         })
         .unzip();
@@ -191,21 +254,30 @@ pub(super) fn backward<T: Scalar>(
     Gradients { x, gamma, beta }
 }
 
-fn reduce<T: Scalar>(
+/// [`backward`] in the place of `dy`: returns the gradients of scale and shift.
+pub(crate) fn pull<T: Scalar>(
     p: &Planes,
-    saved: Saved<T>,
-    channel: usize,
-    map: Map<T>,
-    bounds: (T, T),
-) -> (T, T) {
+    x: &[T],
+    maps: &[Map<T>],
+    batch: bool,
+    dy: &mut [T],
+) -> (Vec<T>, Vec<T>) {
+    let through = p.through(batch);
+    let of_channel = |(channel, dy): (usize, Vec<&mut [T]>)| {
+        let (map, mut totals) = (maps[channel], (0., 0.));
+        for (x, dy) in p.of(x, channel).zip(&dy) {
+            map.add_sums(Saved { x, dy }, &mut totals);
+        }
+        map.pull(p.of(x, channel).zip(dy), totals, through)
+    };
+    let channels = p.by_channel(dy).into_par_iter().enumerate();
+    channels.map(of_channel).unzip()
+}
+
+fn reduce<T: Scalar>(p: &Planes, saved: Saved<T>, channel: usize, map: Map<T>) -> (T, T) {
     let mut totals = (0., 0.);
     for (x, dy) in p.of(saved.x, channel).zip(p.of(saved.dy, channel)) {
-        dispatch(Reduce {
-            saved: Saved { x, dy },
-            map,
-            bounds,
-            totals: &mut totals,
-        });
+        map.add_sums(Saved { x, dy }, &mut totals);
     }
     (T::from_f64(totals.0), T::from_f64(totals.1))
 }
@@ -217,7 +289,6 @@ fn grad_x<T: Scalar>(
     channel: usize,
     map: Map<T>,
     means: (T, T),
-    bounds: (T, T),
     dx: Vec<&mut [MaybeUninit<T>]>,
 ) {
     let planes = p.of(saved.x, channel).zip(p.of(saved.dy, channel));
@@ -227,7 +298,6 @@ fn grad_x<T: Scalar>(
             saved: Saved { x, dy },
             map,
             means,
-            bounds,
         });
     }
 }
@@ -248,7 +318,7 @@ impl<T: Scalar> Kernel for Sum<'_, T> {
             }
         }
         let rest: T = chunks.remainder().iter().copied().sum();
-        *self.total += lanes.iter().map(|l| l.wide()).sum::<f64>() + rest.wide();
+        *self.total += total(&lanes) + rest.wide();
     }
 }
 
@@ -271,7 +341,7 @@ impl<T: Scalar> Kernel for Squares<'_, T> {
         }
         let rest = chunks.remainder().iter();
         let rest: T = rest.map(|&x| (x - self.mean) * (x - self.mean)).sum();
-        *self.total += lanes.iter().map(|l| l.wide()).sum::<f64>() + rest.wide();
+        *self.total += total(&lanes) + rest.wide();
     }
 }
 
@@ -279,24 +349,24 @@ struct Normalise<'a, T> {
     y: &'a mut [MaybeUninit<T>],
     x: &'a [T],
     residual: Option<&'a [T]>,
-    line: (T, T),
-    bounds: (T, T),
+    map: Map<T>,
 }
 
 impl<T: Scalar> Kernel for Normalise<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let pairs = self.y.iter_mut().zip(self.x);
-        let normal = |x: &T| x.multiply_add::<FMA>(self.line.0, self.line.1);
+        let (scale, shift) = self.map.line();
+        let (pairs, bounds) = (self.y.iter_mut().zip(self.x), self.map.bounds);
+        let normal = |x: &T| x.multiply_add::<FMA>(scale, shift);
         match self.residual {
             None => {
                 for (y, x) in pairs {
-                    y.write(clamp(normal(x), self.bounds));
+                    y.write(clamp(normal(x), bounds));
                 }
             }
             Some(residual) => {
                 for ((y, x), r) in pairs.zip(residual) {
-                    y.write(clamp(normal(x) + *r, self.bounds));
+                    y.write(clamp(normal(x) + *r, bounds));
                 }
             }
         }
@@ -306,7 +376,6 @@ impl<T: Scalar> Kernel for Normalise<'_, T> {
 struct Reduce<'a, T> {
     saved: Saved<'a, T>,
     map: Map<T>,
-    bounds: (T, T),
     totals: &'a mut (f64, f64),
 }
 
@@ -320,7 +389,7 @@ impl<T: Scalar> Reduce<'_, T> {
         let (scale, shift) = self.map.line();
         for i in 0..LANES {
             let normal = x[i].multiply_add::<FMA>(scale, shift);
-            let g = pass(dy[i], normal, self.bounds);
+            let g = pass(dy[i], normal, self.map.bounds);
             let hat = (x[i] - self.map.mean) * self.map.rstd;
             hats[i] = g.multiply_add::<FMA>(hat, hats[i]);
             sums[i] += g;
@@ -343,7 +412,6 @@ impl<T: Scalar> Kernel for Reduce<'_, T> {
             to[..from.len()].copy_from_slice(from);
         }
         self.add::<FMA>(&mut sums, rest.each_ref());
-        let total = |lanes: &[T; LANES]| lanes.iter().map(|l| l.wide()).sum::<f64>();
         self.totals.0 += total(&sums[0]);
         self.totals.1 += total(&sums[1]);
     }
@@ -353,23 +421,32 @@ struct GradX<'a, T> {
     dx: &'a mut [MaybeUninit<T>],
     saved: Saved<'a, T>,
     map: Map<T>,
-    /// `dγ/m` and `dβ/m`, or zeros.
     means: (T, T),
-    bounds: (T, T),
 }
 
 impl<T: Scalar> Kernel for GradX<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Saved { x, dy } = self.saved;
-        let Map { mean, rstd, .. } = self.map;
-        let (scale, shift) = self.map.line();
-        let (dgamma, dbeta) = self.means;
         for ((dx, x), dy) in self.dx.iter_mut().zip(x).zip(dy) {
-            let normal = x.multiply_add::<FMA>(scale, shift);
-            let g = pass(*dy, normal, self.bounds);
-            let hat = (*x - mean) * rstd;
-            dx.write(scale * (g - dbeta - hat * dgamma));
+            dx.write(self.map.grad::<FMA>(*x, *dy, self.means));
+        }
+    }
+}
+
+/// [`GradX`] in the place of `dy`.
+struct Pull<'a, T> {
+    dy: &'a mut [T],
+    x: &'a [T],
+    map: Map<T>,
+    means: (T, T),
+}
+
+impl<T: Scalar> Kernel for Pull<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (dy, x) in self.dy.iter_mut().zip(self.x) {
+            *dy = self.map.grad::<FMA>(*x, *dy, self.means);
         }
     }
 }

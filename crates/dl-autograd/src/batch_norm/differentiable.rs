@@ -2,12 +2,13 @@
 
 use candle_core::{Result, Tensor};
 
+use super::{batch_norm, batch_norm_with};
 use crate::activation::Activation;
 use crate::host::if_tracked;
 
 /// What a differentiable backward needs to know of the forward.
 #[derive(Clone)]
-pub(super) struct Forward {
+pub(crate) struct Forward {
     /// Mean and variance, if they were given and not taken from the batch.
     pub(super) given: Option<(Tensor, Tensor)>,
     pub(super) eps: f64,
@@ -46,6 +47,33 @@ impl Forward {
         Ok(vec![dx, dgamma, if_tracked(beta, || Ok(dbeta))?])
     }
 
+    /// The forward, with scale and shift behind each other.
+    pub(crate) fn normalise(&self, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
+        let [gamma, beta] = parts(x, packed)?;
+        match &self.given {
+            Some((mean, variance)) => {
+                let (eps, activation) = (self.eps, self.activation);
+                batch_norm_with(x, &gamma, &beta, mean, variance, eps, activation)
+            }
+            None => Ok(batch_norm(x, &gamma, &beta, self.eps, self.activation)?.0),
+        }
+    }
+
+    /// The same with scale and shift behind each other.
+    pub(crate) fn pull_packed(
+        &self,
+        x: &Tensor,
+        packed: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [gamma, beta] = parts(x, packed)?;
+        let mut grads = self.pull(&[x.clone(), gamma, beta], y, dy)?.into_iter();
+        let dx = grads.next().flatten();
+        let dpacked: Vec<_> = grads.flatten().collect();
+        Ok((dx, if_tracked(packed, || Tensor::cat(&dpacked, 0))?))
+    }
+
     /// Mean and variance in a shape that broadcasts over `x`.
     fn statistics(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         if let Some((mean, variance)) = &self.given {
@@ -55,6 +83,12 @@ impl Forward {
         let variance = mean_of(&x.broadcast_sub(&mean)?.sqr()?)?;
         Ok((mean, variance))
     }
+}
+
+fn parts(x: &Tensor, packed: &Tensor) -> Result<[Tensor; 2]> {
+    let channels = x.dim(1)?;
+    let part = |from| packed.narrow(0, from, channels);
+    Ok([part(0)?, part(channels)?])
 }
 
 fn others(x: &Tensor) -> Vec<usize> {

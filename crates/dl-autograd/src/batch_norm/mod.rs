@@ -1,7 +1,7 @@
 //! Batch normalisation, fused with the residual sum and the activation behind it.
 
 mod add;
-mod cpu;
+pub(crate) mod cpu;
 mod differentiable;
 
 use std::sync::{Arc, OnceLock};
@@ -11,6 +11,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, b
 use crate::activation::Activation;
 use crate::epilogue::Epilogue;
 use crate::host::{by_dtype, has_kernel, is_half, one_float_type, read, slice, tensor, widen};
+use crate::prologue::Prologue;
 use crate::simd::Scalar;
 use crate::tape::{self, apply3};
 use crate::view::contiguous;
@@ -58,33 +59,19 @@ pub fn batch_norm<'a>(
     epilogue: impl Into<Epilogue<'a>>,
 ) -> Result<(Tensor, BatchStatistics)> {
     let end = epilogue.into();
-    let count = check("batch_norm", x, &[("gamma", gamma), ("beta", beta)])?;
-    if count < 2 {
-        bail!(
-            "batch_norm needs 2 or more values a channel to train, x {:?} has {count}",
-            x.shape()
-        )
-    }
+    let count = check_batch("batch_norm", x, gamma, beta)?;
     end.check("batch_norm", x)?;
     if !has_kernel(x) {
         return composed(x, gamma, beta, eps, end);
     }
-    let saved = Arc::new(OnceLock::new());
     let op = BatchNorm {
-        statistics: Source::Batch(saved.clone()),
+        statistics: Source::batch(),
         eps,
         activation: end.activation,
     };
+    let statistics = op.statistics.clone();
     let y = apply(x, gamma, beta, op, end.residual)?;
-    let Some((mean, variance)) = saved.get().cloned() else {
-        bail!("batch_norm left no statistics")
-    };
-    let statistics = BatchStatistics {
-        mean,
-        variance,
-        count,
-    };
-    Ok((y, statistics))
+    Ok((y, statistics.of_batch(count)?))
 }
 
 /// Normalises each channel by given statistics, which get no gradient: batch norm in evaluation.
@@ -111,28 +98,44 @@ pub fn batch_norm_with<'a>(
 ) -> Result<Tensor> {
     let end = epilogue.into();
     let (mean, variance) = (mean.detach(), variance.detach());
-    check(
-        "batch_norm_with",
-        x,
-        &[
-            ("gamma", gamma),
-            ("beta", beta),
-            ("mean", &mean),
-            ("variance", &variance),
-        ],
-    )?;
+    check_given("batch_norm_with", x, (gamma, beta), (&mean, &variance))?;
     end.check("batch_norm_with", x)?;
     if !has_kernel(x) {
         let [mean, variance] = [mean, variance].map(|t| t.to_dtype(x.dtype()));
         return end.composed(&normalise(x, gamma, beta, &mean?, &variance?, eps)?);
     }
     let op = BatchNorm {
-        // A copy: the running averages are updated in place while this graph may still live.
-        statistics: Source::Given(widen(mean.copy()?)?, widen(variance.copy()?)?),
+        statistics: Source::given(&mean, &variance)?,
         eps,
         activation: end.activation,
     };
     apply(x, gamma, beta, op, end.residual)
+}
+
+pub(crate) fn check_batch(op: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<usize> {
+    let count = check(op, x, &[("gamma", gamma), ("beta", beta)])?;
+    if count < 2 {
+        bail!(
+            "{op} needs 2 or more values a channel to train, x {:?} has {count}",
+            x.shape()
+        )
+    }
+    Ok(count)
+}
+
+pub(crate) fn check_given(
+    op: &str,
+    x: &Tensor,
+    (gamma, beta): (&Tensor, &Tensor),
+    (mean, variance): (&Tensor, &Tensor),
+) -> Result<usize> {
+    let per_channel = [
+        ("gamma", gamma),
+        ("beta", beta),
+        ("mean", mean),
+        ("variance", variance),
+    ];
+    check(op, x, &per_channel)
 }
 
 fn check(op: &str, x: &Tensor, per_channel: &[(&str, &Tensor)]) -> Result<usize> {
@@ -217,23 +220,70 @@ fn normalise(
 /// Mean and biased variance, `(c,)` each.
 type Statistics = (Tensor, Tensor);
 
-enum Source {
+#[derive(Clone)]
+pub(crate) enum Source {
     /// Computed in forward, kept for backward.
     Batch(Arc<OnceLock<Statistics>>),
     Given(Tensor, Tensor),
 }
 
-struct BatchNorm {
-    statistics: Source,
-    eps: f64,
-    activation: Activation,
+impl Source {
+    fn batch() -> Self {
+        Self::Batch(Default::default())
+    }
+
+    /// A copy: the running averages are updated in place while the graph may still live.
+    fn given(mean: &Tensor, variance: &Tensor) -> Result<Self> {
+        Ok(Self::Given(widen(mean.copy()?)?, widen(variance.copy()?)?))
+    }
+
+    fn get(&self) -> Result<Statistics> {
+        match self {
+            Self::Given(mean, variance) => Ok((mean.clone(), variance.clone())),
+            Self::Batch(saved) => match saved.get() {
+                Some(statistics) => Ok(statistics.clone()),
+                None => bail!("batch_norm has no statistics before its forward"),
+            },
+        }
+    }
+
+    pub(crate) fn of_batch(&self, count: usize) -> Result<BatchStatistics> {
+        let (mean, variance) = self.get()?;
+        Ok(BatchStatistics {
+            mean,
+            variance,
+            count,
+        })
+    }
 }
 
+pub(crate) struct BatchNorm {
+    pub(crate) statistics: Source,
+    eps: f64,
+    pub(crate) activation: Activation,
+}
+
+/// What happens to a channel, with its mean and variance.
+type Mapped<T> = (cpu::Map<T>, (T, T));
+
 /// Scale and shift of each channel.
-type Affine<'a, T> = (&'a [T], &'a [T]);
+pub(crate) type Affine<'a, T> = (&'a [T], &'a [T]);
 
 impl BatchNorm {
-    fn differentiable(&self) -> differentiable::Forward {
+    /// In front of another op.
+    pub(crate) fn of(norm: &Prologue) -> Result<Self> {
+        let statistics = match norm.statistics {
+            None => Source::batch(),
+            Some((mean, variance)) => Source::given(&mean.detach(), &variance.detach())?,
+        };
+        Ok(Self {
+            statistics,
+            eps: norm.eps,
+            activation: norm.activation,
+        })
+    }
+
+    pub(crate) fn differentiable(&self) -> differentiable::Forward {
         differentiable::Forward {
             given: match &self.statistics {
                 Source::Given(mean, variance) => Some((mean.clone(), variance.clone())),
@@ -247,32 +297,48 @@ impl BatchNorm {
     fn forward<T: Scalar>(
         &self,
         (x, layout): (&CpuStorage, &Layout),
-        (gamma, beta): Affine<T>,
+        affine: Affine<T>,
         residual: Option<&[T]>,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, shape) = (slice::<T>(x, layout)?, layout.dims());
-        let planes = cpu::Planes::new(shape);
-        let bounds = self.activation.bounds();
-        let y = match &self.statistics {
-            Source::Batch(saved) => {
-                let map_of = |channel: usize| {
-                    let statistics = cpu::statistics(&planes, x, channel);
-                    let affine = (gamma[channel], beta[channel]);
-                    (self.map(statistics, affine), statistics)
-                };
-                let (y, statistics) = cpu::normalise(&planes, x, residual, map_of, bounds);
-                let (mean, variance): (Vec<T>, Vec<T>) = statistics.into_iter().unzip();
-                let channels = mean.len();
-                // The op is created for one call, so the cell is empty.
-                let _ = saved.set((tensor(mean, channels)?, tensor(variance, channels)?));
-                y
-            }
-            Source::Given(..) => {
-                let maps = self.maps::<T>((gamma, beta))?;
-                cpu::normalise(&planes, x, residual, |channel| (maps[channel], ()), bounds).0
-            }
-        };
+        let x = slice::<T>(x, layout)?;
+        let planes = cpu::Planes::new(layout.dims());
+        let map_of = self.map_of(&planes, x, affine)?;
+        let (y, statistics) = cpu::normalise(&planes, x, residual, map_of);
+        self.keep(statistics)?;
         Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
+    }
+
+    /// What happens to a channel of `x`, with its statistics.
+    pub(crate) fn map_of<'a, T: Scalar>(
+        &'a self,
+        planes: &'a cpu::Planes,
+        x: &'a [T],
+        (gamma, beta): Affine<'a, T>,
+    ) -> Result<impl Fn(usize) -> Mapped<T> + Sync> {
+        let bounds = self.activation.bounds();
+        let given = match &self.statistics {
+            Source::Given(mean, variance) => Some((mean.to_vec1()?, variance.to_vec1()?)),
+            Source::Batch(_) => None,
+        };
+        Ok(move |channel: usize| {
+            let statistics = match &given {
+                Some((mean, variance)) => (mean[channel], variance[channel]),
+                None => cpu::statistics(planes, x, channel),
+            };
+            let map = self.map(statistics, (gamma[channel], beta[channel]), bounds);
+            (map, statistics)
+        })
+    }
+
+    /// Keeps the statistics of the batch for backward and for the caller.
+    pub(crate) fn keep<T: Scalar>(&self, statistics: Vec<(T, T)>) -> Result<()> {
+        if let Source::Batch(saved) = &self.statistics {
+            let (mean, variance): (Vec<T>, Vec<T>) = statistics.into_iter().unzip();
+            let channels = mean.len();
+            // The op is created for one call, so the cell is empty.
+            let _ = saved.set((tensor(mean, channels)?, tensor(variance, channels)?));
+        }
+        Ok(())
     }
 
     /// `dy` arrives behind the activation.
@@ -285,36 +351,45 @@ impl BatchNorm {
         wanted: cpu::Wanted,
     ) -> Result<cpu::Gradients<T>> {
         let planes = cpu::Planes::new(x.dims());
-        let maps = self.maps(affine)?;
-        let batch = matches!(self.statistics, Source::Batch(_));
-        let bounds = activation.bounds();
+        let maps = self.maps(affine, activation)?;
+        let batch = self.is_of_batch();
         read::<T, _>(x, |x| {
             read::<T, _>(dy, |dy| {
                 let saved = cpu::Saved { x, dy };
-                Ok(cpu::backward(&planes, saved, &maps, bounds, batch, wanted))
+                Ok(cpu::backward(&planes, saved, &maps, batch, wanted))
             })
         })
     }
 
-    fn maps<T: Scalar>(&self, (gamma, beta): Affine<T>) -> Result<Vec<cpu::Map<T>>> {
-        let (mean, variance) = match &self.statistics {
-            Source::Given(mean, variance) => (mean, variance),
-            Source::Batch(saved) => match saved.get() {
-                Some((mean, variance)) => (mean, variance),
-                None => bail!("backward of batch_norm came before its forward"),
-            },
-        };
+    pub(crate) fn is_of_batch(&self) -> bool {
+        matches!(self.statistics, Source::Batch(_))
+    }
+
+    /// Of every channel, after forward.
+    pub(crate) fn maps<T: Scalar>(
+        &self,
+        (gamma, beta): Affine<T>,
+        activation: Activation,
+    ) -> Result<Vec<cpu::Map<T>>> {
+        let (mean, variance) = self.statistics.get()?;
         let (mean, variance) = (mean.to_vec1::<T>()?, variance.to_vec1::<T>()?);
-        let map = |c: usize| self.map((mean[c], variance[c]), (gamma[c], beta[c]));
+        let bounds = activation.bounds();
+        let map = |c: usize| self.map((mean[c], variance[c]), (gamma[c], beta[c]), bounds);
         Ok((0..mean.len()).map(map).collect())
     }
 
-    fn map<T: Scalar>(&self, (mean, variance): (T, T), (gamma, beta): (T, T)) -> cpu::Map<T> {
+    fn map<T: Scalar>(
+        &self,
+        (mean, variance): (T, T),
+        (gamma, beta): (T, T),
+        bounds: (T, T),
+    ) -> cpu::Map<T> {
         cpu::Map {
             mean,
             rstd: (variance + T::from_f64(self.eps)).sqrt().recip(),
             gamma,
             beta,
+            bounds,
         }
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::activation::GRAIN;
-use crate::simd::{Kernel, Scalar, dispatch};
+use crate::simd::{Kernel, Scalar, dispatch, total};
 
 const LANES: usize = 16;
 
@@ -72,6 +72,6 @@ impl<T: Scalar> Kernel for PlaneSum<'_, T> {
             }
         }
         lanes.iter_mut().zip(rest).for_each(|(l, x)| *l += *x);
-        *self.total += lanes.iter().map(|l| l.wide()).sum::<f64>();
+        *self.total += total(&lanes);
     }
 }

@@ -58,6 +58,10 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     config: &Conv2dConfig,
 ) -> Result<Tensor> {
+    convolution(geometry(x, weight, config)?).run(x, weight, bias)
+}
+
+pub(super) fn geometry(x: &Tensor, weight: &Tensor, config: &Conv2dConfig) -> Result<Geometry> {
     let (&[n, c, h, w], &[c_out, c_group, k_h, k_w]) = (x.dims(), weight.dims()) else {
         bail!(
             "conv2d takes x (n, c, h, w) and weight (c_out, c_in / groups, k_h, k_w), got {:?} and {:?}",
@@ -65,7 +69,10 @@ pub fn conv2d(
             weight.shape()
         )
     };
-    let geometry = Geometry::new("conv2d", [n, c, h, w], [c_out, c_group, k_h, k_w], config)?;
+    Geometry::new("conv2d", [n, c, h, w], [c_out, c_group, k_h, k_w], config)
+}
+
+pub(super) fn convolution(geometry: Geometry) -> Convolution {
     let shape = geometry.output_shape().to_vec();
-    Convolution::new("conv2d", Direction::Forward, geometry, shape).run(x, weight, bias)
+    Convolution::new("conv2d", Direction::Forward, geometry, shape)
 }

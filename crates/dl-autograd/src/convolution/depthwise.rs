@@ -12,12 +12,15 @@
 //! The columns between the end of an output row and the end of a phase's row are computed and
 //! thrown away, which costs the share of the padding.
 
+use std::mem::MaybeUninit;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::{Affine, alone};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
+use crate::batch_norm::cpu::Map;
 use crate::host::{room, written};
 use crate::simd::{self, Kernel, Scalar, dispatch};
 
@@ -25,8 +28,7 @@ use crate::simd::{self, Kernel, Scalar, dispatch};
 const TILE: usize = 8;
 
 pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
-    let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
-    let starts = phases.starts();
+    let loops = Loops::new(g);
     let count = g.batch * g.c_out * g.pixels_out();
     if count == 0 || x.is_empty() {
         return alone(count, affine.bias, g.pixels_out());
@@ -36,99 +38,253 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
         .zip(x.par_chunks(g.pixels_in()))
         .enumerate()
         .for_each_init(
-            || (phases.buffer(g), vec![T::zero(); phases.outputs]),
-            |(split, wide), (i, (y, x))| {
-                phases.split(g, x, split);
-                let channel = i % g.c_in;
-                simd::run(Correlate {
-                    out: wide,
-                    from: split,
-                    starts: &starts,
-                    weights: &affine.weight[channel * taps..][..taps],
-                    bias: affine.start(channel),
-                });
-                phases.narrow(g, wide, y);
+            || Correlation::new(&loops),
+            |correlation, (i, (y, x))| {
+                let kernel = loops.kernel(affine, i % g.c_in);
+                correlation.run(x, None, kernel, y);
             },
         );
-    // SAFETY: every plane was written by `narrow`.
+    // SAFETY: every plane was written by `Correlation`.
     unsafe { written(y) }
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
-    let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
+    let loops = Loops::new(g);
     let count = g.batch * g.c_in * g.pixels_in();
     if count == 0 || dy.is_empty() {
         return alone(count, affine.bias, g.pixels_in());
     }
     let mut dx = room(count);
-    // Zeros in front and behind, so that every tap reads inside the buffer.
-    let padded = phases.reach + phases.len;
     dx.par_chunks_mut(g.pixels_in())
         .zip(dy.par_chunks(g.pixels_out()))
         .enumerate()
         .for_each_init(
-            || (phases.buffer(g), vec![T::zero(); padded]),
-            |(split, wide), (i, (dx, dy))| {
-                phases.widen(g, dy, &mut wide[phases.reach..]);
-                let channel = i % g.c_in;
-                let weights = &affine.weight[channel * taps..][..taps];
-                grad_phases(&phases, wide, weights, affine.start(channel), split);
-                phases.join(g, split, dx);
+            || (Wide::new(&loops), Transposed::new(&loops)),
+            |(wide, transposed), (i, (dx, dy))| {
+                wide.fill(dy);
+                transposed.run(wide, loops.kernel(affine, i % g.c_in), dx);
             },
         );
-    // SAFETY: every plane was written by `join`.
+    // SAFETY: every plane was written by `Transposed`.
     unsafe { written(dx) }
 }
 
-fn grad_phases<T: Scalar>(phases: &Phases, wide: &[T], w: &[T], bias: T, split: &mut [T]) {
-    for (phase, out) in split.chunks_exact_mut(phases.len).enumerate() {
-        let of_phase = || {
-            phases
-                .taps
-                .iter()
-                .enumerate()
-                .filter(move |(_, t)| t.0 == phase)
-        };
-        let starts: Vec<usize> = of_phase().map(|(_, t)| phases.reach - t.1).collect();
-        let weights: Vec<T> = of_phase().map(|(i, _)| w[i]).collect();
-        simd::run(Correlate {
-            out,
-            from: wide,
-            starts: &starts,
-            weights: &weights,
-            bias,
-        });
-    }
-}
-
 pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
-    let (phases, taps) = (Phases::new(g), g.kernel.0 * g.kernel.1);
-    let starts = phases.starts();
-    let mut dw = vec![T::zero(); g.c_in * taps];
+    let loops = Loops::new(g);
+    let mut dw = vec![T::zero(); g.c_in * loops.taps()];
     if dy.is_empty() || x.is_empty() {
         return dw;
     }
-    dw.par_chunks_mut(taps).enumerate().for_each_init(
-        || (phases.buffer(g), vec![T::zero(); phases.outputs]),
-        |(split, wide), (channel, dw)| {
-            let mut lanes = vec![[T::zero(); LANES]; taps];
+    dw.par_chunks_mut(loops.taps()).enumerate().for_each_init(
+        || (Wide::new(&loops), WeightGradient::new(&loops)),
+        |(wide, gradient), (channel, dw)| {
             for n in 0..g.batch {
                 let plane = n * g.c_in + channel;
-                phases.split(g, &x[plane * g.pixels_in()..][..g.pixels_in()], split);
-                phases.widen(g, &dy[plane * g.pixels_out()..][..g.pixels_out()], wide);
-                dispatch(Dots {
-                    lanes: &mut lanes,
-                    from: split,
-                    starts: &starts,
-                    dy: wide,
-                });
+                let x = &x[plane * g.pixels_in()..][..g.pixels_in()];
+                wide.fill(&dy[plane * g.pixels_out()..][..g.pixels_out()]);
+                gradient.add(x, None, wide);
             }
-            dw.iter_mut()
-                .zip(&lanes)
-                .for_each(|(w, l)| *w = l.iter().copied().sum());
+            gradient.take(dw);
         },
     );
     dw
+}
+
+/// What the loops over all planes have in common.
+pub(super) struct Loops<'a> {
+    g: &'a Geometry,
+    phases: Phases,
+    starts: Vec<usize>,
+    /// For each phase of the input's gradient its taps, and where each starts to read.
+    backward: Vec<(Vec<usize>, Vec<usize>)>,
+}
+
+/// The weights of a channel and its bias.
+#[derive(Clone, Copy)]
+pub(super) struct Channel<'a, T> {
+    weights: &'a [T],
+    bias: T,
+}
+
+impl<'a> Loops<'a> {
+    pub(super) fn new(g: &'a Geometry) -> Self {
+        let phases = Phases::new(g);
+        let of_phase = |phase| {
+            let taps = phases.taps.iter().enumerate();
+            let taps = taps.filter(move |(_, tap)| tap.0 == phase);
+            taps.map(|(i, tap)| (i, phases.reach - tap.1)).unzip()
+        };
+        Self {
+            g,
+            starts: phases.starts(),
+            backward: (0..Phases::count(g)).map(of_phase).collect(),
+            phases,
+        }
+    }
+
+    pub(super) fn taps(&self) -> usize {
+        self.starts.len()
+    }
+
+    pub(super) fn kernel<'w, T: Scalar>(
+        &self,
+        affine: Affine<'w, T>,
+        channel: usize,
+    ) -> Channel<'w, T> {
+        Channel {
+            weights: &affine.weight[channel * self.taps()..][..self.taps()],
+            bias: affine.start(channel),
+        }
+    }
+}
+
+/// Outputs of a plane, and the memory they are computed in.
+pub(super) struct Correlation<'a, T> {
+    loops: &'a Loops<'a>,
+    split: Vec<T>,
+    wide: Vec<T>,
+}
+
+impl<'a, T: Scalar> Correlation<'a, T> {
+    pub(super) fn new(loops: &'a Loops) -> Self {
+        Self {
+            loops,
+            split: loops.phases.buffer(loops.g),
+            wide: vec![T::zero(); loops.phases.outputs],
+        }
+    }
+
+    /// Writes all of `y`, of `x` itself or of what a norm makes of it.
+    pub(super) fn run(
+        &mut self,
+        x: &[T],
+        norm: Option<Map<T>>,
+        channel: Channel<T>,
+        y: &mut [MaybeUninit<T>],
+    ) {
+        let Loops {
+            g, phases, starts, ..
+        } = self.loops;
+        phases.split(g, x, norm, &mut self.split);
+        simd::run(Correlate {
+            out: &mut self.wide,
+            from: &self.split,
+            starts,
+            weights: channel.weights,
+            bias: channel.bias,
+        });
+        phases.narrow(g, &self.wide, y);
+    }
+}
+
+/// A plane of the outputs' gradient in rows as wide as a phase's, with zeros in front and behind, so that
+/// every tap reads inside.
+pub(super) struct Wide<'a, T> {
+    loops: &'a Loops<'a>,
+    values: Vec<T>,
+}
+
+impl<'a, T: Scalar> Wide<'a, T> {
+    pub(super) fn new(loops: &'a Loops) -> Self {
+        let values = vec![T::zero(); loops.phases.reach + loops.phases.len];
+        Self { loops, values }
+    }
+
+    pub(super) fn fill(&mut self, dy: &[T]) {
+        let Loops { g, phases, .. } = self.loops;
+        phases.widen(g, dy, &mut self.values[phases.reach..]);
+    }
+
+    fn outputs(&self) -> &[T] {
+        let phases = &self.loops.phases;
+        &self.values[phases.reach..][..phases.outputs]
+    }
+}
+
+/// The way back from the outputs of a plane.
+pub(super) struct Transposed<'a, T> {
+    loops: &'a Loops<'a>,
+    weights: Vec<T>,
+    split: Vec<T>,
+}
+
+impl<'a, T: Scalar> Transposed<'a, T> {
+    pub(super) fn new(loops: &'a Loops) -> Self {
+        Self {
+            loops,
+            weights: Vec::with_capacity(loops.taps()),
+            split: loops.phases.buffer(loops.g),
+        }
+    }
+
+    pub(super) fn run<'b>(
+        &mut self,
+        dy: &Wide<T>,
+        channel: Channel<T>,
+        dx: &'b mut [MaybeUninit<T>],
+    ) -> &'b mut [T] {
+        let Loops {
+            g,
+            phases,
+            backward,
+            ..
+        } = self.loops;
+        let split = self.split.chunks_exact_mut(phases.len);
+        for (out, (taps, starts)) in split.zip(backward) {
+            self.weights.clear();
+            self.weights
+                .extend(taps.iter().map(|&tap| channel.weights[tap]));
+            simd::run(Correlate {
+                out,
+                from: &dy.values,
+                starts,
+                weights: &self.weights,
+                bias: channel.bias,
+            });
+        }
+        phases.join(g, &self.split, dx);
+        // SAFETY: `join` writes all of the plane.
+        unsafe { dx.assume_init_mut() }
+    }
+}
+
+/// The gradient of a channel's weights, plane after plane.
+pub(super) struct WeightGradient<'a, T> {
+    loops: &'a Loops<'a>,
+    split: Vec<T>,
+    lanes: Vec<[T; LANES]>,
+}
+
+impl<'a, T: Scalar> WeightGradient<'a, T> {
+    pub(super) fn new(loops: &'a Loops) -> Self {
+        Self {
+            loops,
+            split: loops.phases.buffer(loops.g),
+            lanes: vec![[T::zero(); LANES]; loops.taps()],
+        }
+    }
+
+    /// Of `x` itself or of what a norm makes of it.
+    pub(super) fn add(&mut self, x: &[T], norm: Option<Map<T>>, dy: &Wide<T>) {
+        let Loops {
+            g, phases, starts, ..
+        } = self.loops;
+        phases.split(g, x, norm, &mut self.split);
+        dispatch(Dots {
+            lanes: &mut self.lanes,
+            from: &self.split,
+            starts,
+            dy: dy.outputs(),
+        });
+    }
+
+    /// Writes the sums and begins with zero again.
+    pub(super) fn take(&mut self, dw: &mut [T]) {
+        for (w, lanes) in dw.iter_mut().zip(&mut self.lanes) {
+            *w = lanes.iter().copied().sum();
+            *lanes = [T::zero(); LANES];
+        }
+    }
 }
 
 /// `out[i] = bias + Σ_t weights[t] · from[starts[t] + i]`, a tile of registers at a time.

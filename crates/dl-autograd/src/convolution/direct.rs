@@ -20,6 +20,7 @@ use super::bias::{Affine, alone};
 use super::geometry::Geometry;
 use super::op::Direction;
 use super::phases::{LANES, Phases, spread};
+use crate::batch_norm::cpu::Map;
 use crate::host::{room, written};
 use crate::simd::{self, Scalar};
 
@@ -32,10 +33,17 @@ pub(super) const PIXELS: usize = 3 * LANES;
 /// Pixels for which all channels are computed before the next ones: what they read stays near.
 pub(super) const BLOCK: usize = 10 * PIXELS;
 
-pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
+/// Of `x` itself or of what a norm makes of its channels.
+pub(super) fn forward<T: Scalar>(
+    g: &Geometry,
+    x: &[T],
+    norm: Option<&[Map<T>]>,
+    affine: Affine<T>,
+) -> Vec<T> {
     let phases = Phases::new(g);
     let product = Product {
         g,
+        norm,
         direction: Direction::Forward,
         channels: g.c_in / g.config.groups,
         stride: Phases::count(g) * phases.len,
@@ -53,6 +61,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
     let phases = Phases::new(g);
     let product = Product {
         g,
+        norm: None,
         direction: Direction::Transposed,
         channels: g.c_out / g.config.groups,
         // Zeros in front and behind, so that every tap reads inside.
@@ -70,15 +79,15 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
 }
 
 /// How the sums over input channels and taps are taken.
-pub(super) trait Method: Sync {
+pub(super) trait Method<T: Scalar>: Sync {
     /// What a thread needs besides the buffer.
-    type Scratch<T: Scalar>;
+    type Scratch;
 
     /// For at most so many output channels.
-    fn scratch<T: Scalar>(&self, channels: usize) -> Self::Scratch<T>;
+    fn scratch(&self, channels: usize) -> Self::Scratch;
 
     /// The weights `(group, output, channel, tap)` in the order in which they are read, pass by pass.
-    fn pack<T: Scalar>(
+    fn pack(
         &self,
         sizes: (usize, usize),
         weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
@@ -86,18 +95,13 @@ pub(super) trait Method: Sync {
 
     /// The channels of a group of one image as [`run`](Self::run) reads them, in the buffer if
     /// need be.
-    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], buffer: &'a mut [T]) -> &'a [T];
+    fn lay_out<'a>(&self, x: &'a [T], group: usize, buffer: &'a mut [T]) -> &'a [T];
 
-    /// Writes every element of the planes `y` of some channels.
-    fn run<T: Scalar>(
-        &self,
-        part: &Part<T>,
-        y: (&mut [MaybeUninit<T>], usize),
-        scratch: &mut Self::Scratch<T>,
-    );
+    /// Writes every element of the planes `y` of some channels of every image.
+    fn run(&self, part: &Part<T>, y: (&mut [MaybeUninit<T>], usize), scratch: &mut Self::Scratch);
 }
 
-/// Output channels of one group of one image, from the first one on.
+/// Output channels of one group, from the first one on.
 pub(super) struct Part<'a, T> {
     pub(super) from: &'a [T],
     pub(super) weights: &'a [Vec<T>],
@@ -135,6 +139,8 @@ pub(super) struct Layer {
     plane: usize,
     /// Output channels of a group.
     outputs: usize,
+    /// Images that are computed together, of one group.
+    pub(super) images: usize,
     /// Of the buffer that one group of one image is laid out in.
     length: usize,
 }
@@ -151,15 +157,16 @@ impl Layer {
             groups: g.config.groups,
             plane,
             outputs: channels / g.config.groups,
+            images: 1,
             length,
         }
     }
 
-    pub(super) fn run<T: Scalar, M: Method>(
+    pub(super) fn run<T: Scalar>(
         &self,
         x: &[T],
         bias: Option<&[T]>,
-        method: &M,
+        method: &impl Method<T>,
         weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<T> {
         let (outputs, plane) = (self.outputs, self.plane);
@@ -169,7 +176,8 @@ impl Layer {
         }
         let mut y = room(count);
         let weights = method.pack((self.groups, outputs), weight);
-        let tasks = self.batch * self.groups;
+        let image = x.len() / (self.batch * self.groups);
+        let tasks = (self.batch * self.groups).div_ceil(self.images);
         let channels = self.channels_of_a_part(tasks);
         let all = Part {
             from: x,
@@ -179,14 +187,15 @@ impl Layer {
             outputs,
             bias,
         };
-        y.par_chunks_mut(outputs * plane)
-            .zip(x.par_chunks(x.len() / tasks))
+        y.par_chunks_mut(self.images * outputs * plane)
+            .zip(x.par_chunks(self.images * image))
             .enumerate()
             .with_min_len(tasks.div_ceil(4 * rayon::current_num_threads()))
             .for_each_init(
                 || (vec![T::zero(); self.length], method.scratch(channels)),
                 |(buffer, scratch), (i, (y, x))| {
-                    let (from, group) = (method.lay_out(x, buffer), i % self.groups);
+                    let group = i % self.groups;
+                    let from = method.lay_out(x, group, buffer);
                     if channels >= outputs {
                         return method.run(&all.of(from, group, 0), (y, plane), scratch);
                     }
@@ -311,8 +320,9 @@ impl Pass {
 }
 
 /// The sums over input channels and taps.
-struct Product<'a> {
+struct Product<'a, T> {
     g: &'a Geometry,
+    norm: Option<&'a [Map<T>]>,
     phases: Phases,
     direction: Direction,
     /// Input channels of a group, and what lies between two of them in the buffer.
@@ -321,7 +331,7 @@ struct Product<'a> {
     passes: Vec<Pass>,
 }
 
-impl Product<'_> {
+impl<T> Product<'_, T> {
     /// Where each channel and tap starts to read.
     fn offsets(&self, pass: &Pass) -> Vec<usize> {
         (0..self.channels)
@@ -330,15 +340,15 @@ impl Product<'_> {
     }
 }
 
-impl Method for Product<'_> {
-    type Scratch<T: Scalar> = Vec<T>;
+impl<T: Scalar> Method<T> for Product<'_, T> {
+    type Scratch = Vec<T>;
 
-    fn scratch<T: Scalar>(&self, _: usize) -> Vec<T> {
+    fn scratch(&self, _: usize) -> Vec<T> {
         vec![T::zero(); TILE * BLOCK]
     }
 
     /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
-    fn pack<T: Scalar>(
+    fn pack(
         &self,
         sizes: (usize, usize),
         weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
@@ -351,11 +361,13 @@ impl Method for Product<'_> {
         self.passes.iter().map(pack).collect()
     }
 
-    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], buffer: &'a mut [T]) -> &'a [T] {
+    fn lay_out<'a>(&self, x: &'a [T], group: usize, buffer: &'a mut [T]) -> &'a [T] {
         let planes = x.chunks_exact(x.len() / self.channels);
-        for (plane, to) in planes.zip(buffer.chunks_exact_mut(self.stride)) {
+        let buffers = buffer.chunks_exact_mut(self.stride).enumerate();
+        for (plane, (channel, to)) in planes.zip(buffers) {
+            let norm = self.norm.map(|maps| maps[group * self.channels + channel]);
             match self.direction {
-                Direction::Forward => self.phases.split(self.g, plane, to),
+                Direction::Forward => self.phases.split(self.g, plane, norm, to),
                 Direction::Transposed => {
                     let wide = &mut to[self.phases.reach..][..self.phases.len];
                     self.phases.widen(self.g, plane, wide);
@@ -365,12 +377,7 @@ impl Method for Product<'_> {
         buffer
     }
 
-    fn run<T: Scalar>(
-        &self,
-        part: &Part<T>,
-        (y, plane): (&mut [MaybeUninit<T>], usize),
-        sums: &mut Vec<T>,
-    ) {
+    fn run(&self, part: &Part<T>, (y, plane): (&mut [MaybeUninit<T>], usize), sums: &mut Vec<T>) {
         for (pass, weights) in self.passes.iter().zip(part.weights) {
             let offsets = self.offsets(pass);
             let size = TILE * offsets.len();

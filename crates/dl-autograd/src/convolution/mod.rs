@@ -5,6 +5,7 @@
 //! convolution, and its weight gradient is the convolution's with image and gradient exchanged. One
 //! dimension is an image of height 1.
 
+mod batch_norm_conv2d;
 mod bias;
 mod composed;
 mod conv1d;
@@ -14,7 +15,9 @@ mod conv_transpose1d;
 mod conv_transpose2d;
 mod depthwise;
 mod direct;
+mod dots;
 mod geometry;
+mod normed_depthwise;
 mod op;
 mod padding;
 mod phases;
@@ -23,6 +26,7 @@ mod second_order;
 mod weight_gradient;
 mod winograd;
 
+pub use batch_norm_conv2d::batch_norm_conv2d;
 pub use conv_transpose1d::{ConvTranspose1dConfig, conv_transpose1d};
 pub use conv_transpose2d::{ConvTranspose2dConfig, conv_transpose2d};
 pub use conv1d::{Conv1dConfig, conv1d};

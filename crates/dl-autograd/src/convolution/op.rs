@@ -8,6 +8,7 @@ use super::geometry::Geometry;
 use super::winograd::Winograd;
 use super::{composed, depthwise, direct, pointwise, second_order, weight_gradient};
 use crate::autocast;
+use crate::batch_norm::cpu::Map;
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply2, apply3, differentiable};
@@ -57,6 +58,10 @@ impl Convolution {
         }
     }
 
+    pub(super) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     pub(super) fn run(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         if let Some(scope) = autocast::lowering() {
             let bias = bias.map(|bias| scope.lower(bias)).transpose()?;
@@ -96,7 +101,7 @@ impl Convolution {
         }
     }
 
-    fn check(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+    pub(super) fn check(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
         let (name, channels) = (self.name, self.shape[1]);
         let others = [Some(("weight", weight)), bias.map(|bias| ("bias", bias))];
         let others: Vec<_> = others.into_iter().flatten().collect();
@@ -145,21 +150,35 @@ impl Convolution {
         ))
     }
 
-    fn pass<T: Scalar>(&self, direction: Direction, x: &[T], affine: Affine<T>) -> Vec<T> {
+    pub(super) fn pass<T: Scalar>(
+        &self,
+        direction: Direction,
+        x: &[T],
+        affine: Affine<T>,
+    ) -> Vec<T> {
         let g = &self.geometry;
         match (direction, g.is_depthwise()) {
             (Direction::Forward, true) => depthwise::forward(g, x, affine),
             (Direction::Transposed, true) => depthwise::grad_input(g, x, affine),
-            (Direction::Forward, _) if g.is_pointwise() => pointwise::forward(g, x, affine),
+            (Direction::Forward, _) if g.is_pointwise() => pointwise::forward(g, x, None, affine),
             (Direction::Transposed, _) if g.is_pointwise() => pointwise::grad_input(g, x, affine),
             (Direction::Forward, false) => match Winograd::of(g) {
                 Some(winograd) => winograd.forward(x, affine),
-                None => direct::forward(g, x, affine),
+                None => direct::forward(g, x, None, affine),
             },
             (Direction::Transposed, false) => match Winograd::backwards(g) {
                 Some(winograd) => winograd.grad_input(x, affine),
                 None => direct::grad_input(g, x, affine),
             },
+        }
+    }
+
+    /// Forward, without Winograd's way, of what a norm makes of the channels of `x`.
+    pub(super) fn forward_of<T: Scalar>(&self, x: &[T], maps: &[Map<T>], weight: &[T]) -> Vec<T> {
+        let (g, affine) = (&self.geometry, Affine { weight, bias: None });
+        match g.is_pointwise() {
+            true => pointwise::forward(g, x, Some(maps), affine),
+            false => direct::forward(g, x, Some(maps), affine),
         }
     }
 
@@ -189,7 +208,7 @@ impl Convolution {
         match Winograd::of(g) {
             Some(winograd) => winograd.grad_weight(output, input),
             None if g.is_depthwise() => depthwise::grad_weight(g, output, input),
-            None => weight_gradient::grad_weight(g, output, input),
+            None => weight_gradient::grad_weight(g, output, input, None),
         }
     }
 

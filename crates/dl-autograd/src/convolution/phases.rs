@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::geometry::Geometry;
+use crate::activation::clamp;
+use crate::batch_norm::cpu::Map;
 use crate::rows;
 use crate::simd::{Kernel, Scalar, dispatch};
 pub(super) use crate::turn::LANES;
@@ -96,13 +98,20 @@ impl Phases {
         })
     }
 
-    /// Writes an image into the phases; the padding is never written and stays zero.
-    pub(super) fn split<T: Scalar>(&self, g: &Geometry, plane: &[T], buffer: &mut [T]) {
-        let phases = self;
+    /// Writes an image, or what a norm makes of it, into the phases; the padding is never written and
+    /// stays zero.
+    pub(super) fn split<T: Scalar>(
+        &self,
+        g: &Geometry,
+        plane: &[T],
+        norm: Option<Map<T>>,
+        buffer: &mut [T],
+    ) {
         dispatch(Split {
-            phases,
+            phases: self,
             g,
             plane,
+            norm,
             buffer,
         });
     }
@@ -141,12 +150,26 @@ struct Split<'a, T> {
     phases: &'a Phases,
     g: &'a Geometry,
     plane: &'a [T],
+    norm: Option<Map<T>>,
     buffer: &'a mut [T],
 }
 
 impl<T: Scalar> Kernel for Split<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
+        match self.norm {
+            None => self.rows(|x| x),
+            Some(norm) => {
+                let ((scale, shift), bounds) = (norm.line(), norm.bounds);
+                self.rows(|x: T| clamp(x.multiply_add::<FMA>(scale, shift), bounds));
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Split<'_, T> {
+    #[inline(always)]
+    fn rows(self, store: impl Fn(T) -> T + Copy) {
         let (rows, columns) = (
             self.plane.chunks_exact(self.g.input.1),
             &self.phases.columns,
@@ -154,18 +177,18 @@ impl<T: Scalar> Kernel for Split<'_, T> {
         for (row, start) in rows.zip(self.phases.starts_of_rows(self.g)) {
             let buffer = &mut self.buffer[start..];
             match columns.as_slice() {
-                [all] => rows::copy(&mut buffer[all.clone()], row, |x| x),
+                [all] => rows::copy(&mut buffer[all.clone()], row, store),
                 [even, odd] => {
                     let parts = [even.clone(), odd.clone()];
                     if let Ok([even, odd]) = buffer.get_disjoint_mut(parts) {
-                        rows::deinterleave(even, odd, row);
+                        rows::deinterleave(even, odd, row, store);
                     }
                 }
                 _ => {
                     for (x, to) in columns.iter().enumerate() {
                         let from = row[x..].iter().step_by(columns.len());
                         let to = buffer[to.clone()].iter_mut();
-                        to.zip(from).for_each(|(t, x)| *t = *x);
+                        to.zip(from).for_each(|(t, x)| *t = store(*x));
                     }
                 }
             }

@@ -6,32 +6,49 @@
 //! ```
 //!
 //! The channels of a block of pixels are put beside each other, so that they stay near while all outputs
-//! are computed of them. For the weight gradient nothing is turned over or copied: each task has its own
-//! rows `o` and sums in the order of the images. The number of threads changes no bit.
+//! are computed of them. In the weight gradient the lanes lie along the channels of one side, so that no sum
+//! is folded across a register; each task has its own channels of the other side and sums in the order of the
+//! pixels. The number of threads changes no bit.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::Affine;
 use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, bias_of_tile, panels};
+use super::dots;
 use super::geometry::Geometry;
 use super::op::Direction;
+use super::phases::LANES;
+use super::weight_gradient::{ROWS, Rows, turn_back};
+use crate::activation::clamp;
+use crate::batch_norm::cpu::Map;
+use crate::host::{cleared, room, written};
 use crate::rows;
 use crate::simd::{self, Kernel, Scalar, dispatch};
+use crate::turn::Turn;
 
-/// Pixels after which the sums of a tile are folded: what they read stays near.
-const BLOCK: usize = 1024;
-/// Rows and columns of a tile.
-const TILE: usize = 4;
+/// Pixels of a plane above which turning a tensor over takes longer than folding sums.
+const LARGE: usize = 400;
+/// Pixels of the weight gradient's blocks: what they read stays near.
+const BLOCK: usize = 5 * PIXELS;
 
-pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Vec<T> {
+/// Of `x` itself or of what a norm makes of its channels.
+pub(super) fn forward<T: Scalar>(
+    g: &Geometry,
+    x: &[T],
+    norm: Option<&[Map<T>]>,
+    affine: Affine<T>,
+) -> Vec<T> {
     let groups = g.config.groups;
     let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
-    let layer = Layer::new(g, Direction::Forward, 0);
-    layer.run(x, affine.bias, &Pointwise(c_in), |group, o, c, _| {
+    let layer = layer(g, Direction::Forward);
+    let method = Pointwise {
+        channels: c_in,
+        norm,
+    };
+    layer.run(x, affine.bias, &method, |group, o, c, _| {
         affine.weight[(group * c_out + o) * c_in + c]
     })
 }
@@ -39,14 +56,33 @@ pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], affine: Affine<T>) -> Ve
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
     let groups = g.config.groups;
     let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
-    let layer = Layer::new(g, Direction::Transposed, 0);
-    layer.run(dy, affine.bias, &Pointwise(c_out), |group, c, o, _| {
+    let layer = layer(g, Direction::Transposed);
+    let method = Pointwise {
+        channels: c_out,
+        norm: None,
+    };
+    layer.run(dy, affine.bias, &method, |group, c, o, _| {
         affine.weight[(group * c_out + o) * c_in + c]
     })
 }
 
-/// The sums over the input channels of a group, of which there are so many.
-struct Pointwise(usize);
+/// Small images are put together, so that fewer lanes are lost where one ends.
+fn layer(g: &Geometry, direction: Direction) -> Layer {
+    let mut layer = Layer::new(g, direction, 0);
+    let of_a_thread = g.batch.div_ceil(rayon::current_num_threads());
+    if g.config.groups == 1 && of_a_thread > 0 {
+        let most = (direct::BLOCK / g.pixels_in().max(1)).clamp(1, of_a_thread);
+        layer.images = of_a_thread.div_ceil(of_a_thread.div_ceil(most));
+    }
+    layer
+}
+
+/// The sums over the input channels of a group.
+struct Pointwise<'a, T> {
+    channels: usize,
+    /// Of the channels of all groups.
+    norm: Option<&'a [Map<T>]>,
+}
 
 /// The channels of a block of pixels, and the sums of a tile of outputs over them.
 struct Block<T> {
@@ -54,278 +90,291 @@ struct Block<T> {
     sums: Vec<T>,
 }
 
-impl Method for Pointwise {
-    type Scratch<T: Scalar> = Block<T>;
+impl<T: Scalar> Method<T> for Pointwise<'_, T> {
+    type Scratch = Block<T>;
 
-    fn scratch<T: Scalar>(&self, _: usize) -> Block<T> {
+    fn scratch(&self, _: usize) -> Block<T> {
         Block {
-            channels: vec![T::zero(); self.0 * direct::BLOCK],
+            channels: vec![T::zero(); self.channels * direct::BLOCK],
             sums: vec![T::zero(); direct::TILE * direct::BLOCK],
         }
     }
 
-    fn pack<T: Scalar>(
+    fn pack(
         &self,
         sizes: (usize, usize),
         weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
     ) -> Vec<Vec<T>> {
-        let terms: Vec<_> = (0..self.0).map(|c| (c, 0)).collect();
+        let terms: Vec<_> = (0..self.channels).map(|c| (c, 0)).collect();
         vec![panels(sizes, &terms, weight)]
     }
 
-    fn lay_out<'a, T: Scalar>(&self, x: &'a [T], _: &'a mut [T]) -> &'a [T] {
+    fn lay_out<'a>(&self, x: &'a [T], _: usize, _: &'a mut [T]) -> &'a [T] {
         x
     }
 
-    fn run<T: Scalar>(
+    fn run(
         &self,
         part: &Part<T>,
         (y, plane): (&mut [MaybeUninit<T>], usize),
         Block { channels, sums }: &mut Block<T>,
     ) {
-        let size = direct::TILE * self.0;
-        let weights = &part.weights[0][part.panel() * PANEL * self.0..];
-        let offsets: Vec<usize> = (0..self.0).map(|c| c * PIXELS).collect();
-        for first in (0..plane).step_by(direct::BLOCK) {
-            let pixels = first..plane.min(first + direct::BLOCK);
+        let size = direct::TILE * self.channels;
+        let weights = &part.weights[0][part.panel() * PANEL * self.channels..];
+        let offsets: Vec<usize> = (0..self.channels).map(|c| c * PIXELS).collect();
+        let pixels = part.from.len() / self.channels;
+        let outputs = y.len() / pixels;
+        for first in (0..pixels).step_by(direct::BLOCK) {
+            let block = first..pixels.min(first + direct::BLOCK);
             dispatch(Gather {
                 x: part.from,
+                of_image: self.channels,
+                norm: self.norm.map(|maps| &maps[part.group * self.channels..]),
+                channels: self.channels,
                 plane,
-                pixels: pixels.clone(),
-                pitch: self.0 * PIXELS,
+                block: block.clone(),
                 to: channels,
             });
-            for (tile, y) in y.chunks_mut(direct::TILE * plane).enumerate() {
+            for tile in 0..outputs.div_ceil(direct::TILE) {
                 simd::run(Sums {
                     out: sums,
                     stride: direct::BLOCK,
-                    len: pixels.len(),
+                    len: block.len(),
                     from: channels,
-                    pitch: self.0 * PIXELS,
+                    pitch: self.channels * PIXELS,
                     offsets: &offsets,
                     weights: &weights[tile * size..][..size],
                     bias: bias_of_tile(part.bias, tile),
                 });
-                let sums = sums.chunks_exact(direct::BLOCK);
-                for (sums, y) in sums.zip(y.chunks_exact_mut(plane)) {
-                    y[pixels.clone()].write_copy_of_slice(&sums[..pixels.len()]);
+                let rows = tile * direct::TILE..outputs.min((tile + 1) * direct::TILE);
+                for (row, sums) in rows.zip(sums.chunks_exact(direct::BLOCK)) {
+                    for piece in pieces(&block, plane) {
+                        let y = &mut y[piece.start(outputs, row, plane)..][..piece.len()];
+                        y.write_copy_of_slice(&sums[piece.at..][..piece.len()]);
+                    }
                 }
             }
         }
     }
 }
 
-/// Puts some pixels of every channel into tiles of [`PIXELS`], `(tile, channel, pixel)`.
+/// Pixels of one image in a block of those of all.
+struct Piece {
+    image: usize,
+    pixels: Range<usize>,
+    /// Where they lie in the block.
+    at: usize,
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        self.pixels.len()
+    }
+
+    /// Where they lie in `(image, channel, pixel)`.
+    #[inline(always)]
+    fn start(&self, channels: usize, channel: usize, plane: usize) -> usize {
+        (self.image * channels + channel) * plane + self.pixels.start
+    }
+}
+
+/// Image by image.
+#[inline(always)]
+fn pieces(block: &Range<usize>, plane: usize) -> impl Iterator<Item = Piece> {
+    let (first, end) = (block.start, block.end);
+    (first / plane..end.div_ceil(plane)).map(move |image| {
+        let start = first.max(image * plane);
+        Piece {
+            image,
+            pixels: start - image * plane..end.min((image + 1) * plane) - image * plane,
+            at: start - first,
+        }
+    })
+}
+
+/// Puts a block of pixels of every channel into tiles of [`PIXELS`], `(tile, channel, pixel)`.
 struct Gather<'a, T> {
     x: &'a [T],
+    /// Channels of an image.
+    of_image: usize,
+    norm: Option<&'a [Map<T>]>,
+    channels: usize,
     plane: usize,
-    pixels: Range<usize>,
-    /// From a tile to the next.
-    pitch: usize,
+    block: Range<usize>,
     to: &'a mut [T],
 }
 
 impl<T: Scalar> Kernel for Gather<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for (channel, plane) in self.x.chunks_exact(self.plane).enumerate() {
-            let (whole, rest) = plane[self.pixels.clone()].as_chunks::<PIXELS>();
-            let mut at = channel * PIXELS;
-            for tile in whole {
-                self.to[at..][..PIXELS].copy_from_slice(tile);
-                at += self.pitch;
-            }
-            if !rest.is_empty() {
-                rows::copy(&mut self.to[at..][..rest.len()], rest, |x| x);
+    fn run<const FMA: bool>(mut self) {
+        let (block, plane) = (self.block.clone(), self.plane);
+        for piece in pieces(&block, plane) {
+            for channel in 0..self.channels {
+                let from = piece.start(self.of_image, channel, plane);
+                let from = &self.x[from..][..piece.len()];
+                match self.norm {
+                    None => self.put(piece.at, channel, from, |x| x),
+                    Some(maps) => {
+                        let ((scale, shift), bounds) = (maps[channel].line(), maps[channel].bounds);
+                        let normal = |x: T| clamp(x.multiply_add::<FMA>(scale, shift), bounds);
+                        self.put(piece.at, channel, from, normal);
+                    }
+                }
             }
         }
     }
 }
 
-pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
+impl<T: Scalar> Gather<'_, T> {
+    /// From a pixel of the block on.
+    #[inline(always)]
+    fn put(&mut self, at: usize, channel: usize, from: &[T], store: impl Fn(T) -> T + Copy) {
+        let pitch = self.channels * PIXELS;
+        let mut to = at / PIXELS * pitch + channel * PIXELS;
+        let begun = at % PIXELS;
+        let (head, from) = from.split_at(from.len().min((PIXELS - begun) % PIXELS));
+        if !head.is_empty() {
+            rows::copy(&mut self.to[to + begun..][..head.len()], head, store);
+            to += pitch;
+        }
+        let (whole, rest) = from.as_chunks::<PIXELS>();
+        for tile in whole {
+            for (to, x) in self.to[to..][..PIXELS].iter_mut().zip(tile) {
+                *to = store(*x);
+            }
+            to += pitch;
+        }
+        if !rest.is_empty() {
+            rows::copy(&mut self.to[to..][..rest.len()], rest, store);
+        }
+    }
+}
+
+/// Of `x` itself or of what a norm makes of its channels.
+pub(super) fn grad_weight<T: Scalar>(
+    g: &Geometry,
+    dy: &[T],
+    x: &[T],
+    norm: Option<&[Map<T>]>,
+) -> Vec<T> {
     let groups = g.config.groups;
     let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
     let mut dw = vec![T::zero(); g.c_out * c_in];
-    let tasks = (2 * rayon::current_num_threads()).div_ceil(groups);
-    let part = c_out.div_ceil(tasks).next_multiple_of(TILE);
-    dw.par_chunks_mut(c_out * c_in)
-        .enumerate()
-        .for_each(|(group, dw)| {
-            let parts = dw.par_chunks_mut(part * c_in).enumerate();
-            parts.for_each(|(i, dw)| {
-                let first = group * c_out + i * part;
-                let dots = Dots {
-                    dw,
-                    dy: Planes::new(dy, g.c_out, first, g.pixels_out()),
-                    x: Planes::new(x, g.c_in, group * c_in, g.pixels_in()),
-                    c_in,
-                    batch: g.batch,
-                };
-                simd::run(dots);
-            });
-        });
+    if dy.is_empty() || x.is_empty() {
+        return dw;
+    }
+    if norm.is_none() && g.pixels_in() > LARGE {
+        return dots::grad_weight(g, dy, x);
+    }
+    let side = |values, channels, norm| Side {
+        g,
+        values,
+        channels,
+        norm,
+    };
+    let (x, dy) = (side(x, c_in, norm), side(dy, c_out, None));
+    // The smaller one is turned over.
+    if norm.is_none() && c_in < c_out {
+        let sums = dy.products(&x);
+        let rows = sums.par_chunks(x.width());
+        let each = dw.par_chunks_mut(c_in).zip(rows);
+        each.for_each(|(dw, sums)| dw.copy_from_slice(&sums[..c_in]));
+    } else {
+        let (sums, width) = (x.products(&dy), dy.width());
+        dw.par_chunks_mut(c_out * c_in)
+            .zip(sums.par_chunks(c_in * width))
+            .for_each(|(dw, sums)| turn_back(dw, sums, c_in, width));
+    }
     dw
 }
 
-/// The channels from `first` on of `(image, channel, pixel)`.
-#[derive(Clone, Copy)]
-struct Planes<'a, T> {
+/// One of the two tensors `(image, group, channel, pixel)` whose products are the gradient.
+struct Side<'a, T> {
+    g: &'a Geometry,
     values: &'a [T],
+    /// Of a group.
     channels: usize,
-    first: usize,
-    plane: usize,
+    /// Of the channels of all groups.
+    norm: Option<&'a [Map<T>]>,
 }
 
-impl<'a, T> Planes<'a, T> {
-    fn new(values: &'a [T], channels: usize, first: usize, plane: usize) -> Self {
-        Self {
-            values,
-            channels,
-            first,
-            plane,
-        }
+impl<T: Scalar> Side<'_, T> {
+    /// Channels in whole vectors.
+    fn width(&self) -> usize {
+        self.channels.next_multiple_of(LANES)
     }
 
-    #[inline(always)]
-    fn get(&self, image: usize, channel: usize, pixels: &Range<usize>) -> &'a [T] {
-        let start = (image * self.channels + self.first + channel) * self.plane;
-        &self.values[start..][..self.plane][pixels.start..pixels.end]
-    }
-}
-
-struct Dots<'a, T> {
-    /// `(o, c_in)`.
-    dw: &'a mut [T],
-    dy: Planes<'a, T>,
-    x: Planes<'a, T>,
-    c_in: usize,
-    batch: usize,
-}
-
-/// Some pixels of some images.
-struct Pixels {
-    images: Range<usize>,
-    pixels: Range<usize>,
-}
-
-impl<T: Scalar> WithSimd for Dots<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let plane = self.x.plane;
-        let images = (BLOCK / plane.max(1)).max(1);
-        for image in (0..self.batch).step_by(images) {
-            for pixel in (0..plane).step_by(BLOCK) {
-                let block = Pixels {
-                    images: image..(image + images).min(self.batch),
-                    pixels: pixel..(pixel + BLOCK).min(plane),
-                };
-                self.block(simd, &block);
-            }
-        }
-    }
-}
-
-impl<T: Scalar> Dots<'_, T> {
-    #[inline(always)]
-    fn block<S: Simd>(&mut self, simd: S, block: &Pixels) {
-        let rows = self.dw.len() / self.c_in;
-        let mut o = 0;
-        while S::REGISTER_COUNT >= 32 && o + TILE <= rows {
-            self.rows::<S, TILE>(simd, block, o);
-            o += TILE;
-        }
-        while o + TILE / 2 <= rows {
-            self.rows::<S, { TILE / 2 }>(simd, block, o);
-            o += TILE / 2;
-        }
-        while o < rows {
-            self.rows::<S, 1>(simd, block, o);
-            o += 1;
-        }
+    /// As `(group, image, pixel, channel)`.
+    fn turned(&self) -> Vec<T> {
+        let (g, pixels, width) = (self.g, self.g.pixels_in(), self.width());
+        let mut turned = room(g.batch * g.config.groups * pixels * width);
+        let planes = turned.par_chunks_mut(pixels * width).enumerate();
+        planes.for_each(|(i, turned)| {
+            let (group, image) = (i / g.batch, i % g.batch);
+            let from = (image * g.config.groups + group) * self.channels * pixels;
+            let turn = Turn::flat(self.channels, pixels, width);
+            turn.gather(
+                &self.values[from..][..self.channels * pixels],
+                pixels,
+                turned,
+            );
+        });
+        // SAFETY: the vectors of all channels are whole pixels.
+        unsafe { written(turned) }
     }
 
-    #[inline(always)]
-    fn rows<S: Simd, const O: usize>(&mut self, simd: S, block: &Pixels, o: usize) {
-        let mut c = 0;
-        while c + TILE <= self.c_in {
-            self.tile::<S, O, TILE>(simd, block, (o, c));
-            c += TILE;
-        }
-        while c < self.c_in {
-            self.tile::<S, O, 1>(simd, block, (o, c));
-            c += 1;
-        }
+    /// `Σ_images Σ_pixels self[channel, pixel] · lanes[pixel, lane]` as `(group, channel, lane)`.
+    fn products(&self, lanes: &Self) -> Vec<T> {
+        let (groups, width, turned) = (self.g.config.groups, lanes.width(), lanes.turned());
+        let mut sums = cleared(groups * self.channels * width);
+        let tasks = (2 * rayon::current_num_threads()).div_ceil(groups);
+        let part = self.channels.div_ceil(tasks).next_multiple_of(ROWS);
+        sums.par_chunks_mut(self.channels * width)
+            .zip(turned.par_chunks(turned.len() / groups))
+            .enumerate()
+            .for_each(|(group, (sums, turned))| {
+                let parts = sums.par_chunks_mut(part * width).enumerate();
+                parts.for_each(|(i, sums)| {
+                    self.add(group * self.channels + i * part, turned, (sums, width));
+                });
+            });
+        sums
     }
 
-    #[inline(always)]
-    fn tile<S: Simd, const O: usize, const C: usize>(
-        &mut self,
-        simd: S,
-        block: &Pixels,
-        (o, c): (usize, usize),
-    ) {
-        let lanes = T::lanes::<S>();
-        let whole = block.pixels.len() / lanes * lanes;
-        let mut sums = [[T::splat(simd, T::zero()); C]; O];
-        for image in block.images.clone() {
-            let (mut dy, mut x) = ([[].as_slice(); O], [[].as_slice(); C]);
-            for (i, dy) in dy.iter_mut().enumerate() {
-                *dy = self.dy.get(image, o + i, &block.pixels);
+    /// Adds the products of some channels, from one of all groups on.
+    fn add(&self, first: usize, turned: &[T], (sums, width): (&mut [T], usize)) {
+        let plane = self.g.pixels_in();
+        let (pixels, channels) = (self.g.batch * plane, sums.len() / width);
+        let mut from = vec![T::zero(); channels * BLOCK];
+        let offsets: Vec<usize> = (0..channels).map(|c| c * PIXELS).collect();
+        for start in (0..pixels).step_by(BLOCK) {
+            let block = start..pixels.min(start + BLOCK);
+            let (lines, rest) = (block.len() / PIXELS, block.len() % PIXELS);
+            dispatch(Gather {
+                x: &self.values[first * plane..],
+                of_image: self.g.config.groups * self.channels,
+                norm: self.norm.map(|maps| &maps[first..]),
+                channels,
+                plane,
+                block: block.clone(),
+                to: &mut from,
+            });
+            let lanes = &turned[start * width..][..block.len() * width];
+            let (whole, last) = lanes.split_at(lines * PIXELS * width);
+            let tiles = [
+                (0, whole, (PIXELS, channels * PIXELS)),
+                (lines * channels * PIXELS, last, (rest, rest)),
+            ];
+            for (start, lanes, lines) in tiles.into_iter().filter(|tile| !tile.1.is_empty()) {
+                simd::run(Rows {
+                    sums,
+                    from: &from[start..],
+                    offsets: &offsets,
+                    dy: lanes,
+                    width,
+                    lines,
+                });
             }
-            for (j, x) in x.iter_mut().enumerate() {
-                *x = self.x.get(image, c + j, &block.pixels);
-            }
-            let (mut head_of_dy, mut head_of_x) = ([[].as_slice(); O], [[].as_slice(); C]);
-            for (head, dy) in head_of_dy.iter_mut().zip(&dy) {
-                *head = T::vectors::<S>(&dy[..whole]);
-            }
-            for (head, x) in head_of_x.iter_mut().zip(&x) {
-                *head = T::vectors::<S>(&x[..whole]);
-            }
-            for at in 0..whole / lanes {
-                let mut columns = [T::splat(simd, T::zero()); C];
-                for (column, x) in columns.iter_mut().zip(&head_of_x) {
-                    *column = x[at];
-                }
-                let mut rows = [T::splat(simd, T::zero()); O];
-                for (row, dy) in rows.iter_mut().zip(&head_of_dy) {
-                    *row = dy[at];
-                }
-                add_products::<T, S, O, C>(simd, &mut sums, &rows, &columns);
-            }
-            if whole < block.pixels.len() {
-                let mut columns = [T::splat(simd, T::zero()); C];
-                for (column, x) in columns.iter_mut().zip(&x) {
-                    *column = T::partial(simd, &x[whole..]);
-                }
-                let mut rows = [T::splat(simd, T::zero()); O];
-                for (row, dy) in rows.iter_mut().zip(&dy) {
-                    *row = T::partial(simd, &dy[whole..]);
-                }
-                add_products::<T, S, O, C>(simd, &mut sums, &rows, &columns);
-            }
-        }
-        for (i, sums) in sums.iter().enumerate() {
-            for (j, sum) in sums.iter().enumerate() {
-                self.dw[(o + i) * self.c_in + c + j] += T::total(simd, *sum);
-            }
-        }
-    }
-}
-
-/// `sums[o][c] += dy[o] · x[c]`, lane by lane.
-#[inline(always)]
-fn add_products<T: Scalar, S: Simd, const O: usize, const C: usize>(
-    simd: S,
-    sums: &mut [[T::In<S>; C]; O],
-    dy: &[T::In<S>; O],
-    x: &[T::In<S>; C],
-) {
-    for (sums, dy) in sums.iter_mut().zip(dy) {
-        for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = T::fused(simd, *dy, *x, *sum);
         }
     }
 }

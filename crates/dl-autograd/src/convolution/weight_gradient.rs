@@ -14,18 +14,25 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
 use super::pointwise;
+use crate::batch_norm::cpu::Map;
 use crate::host::{cleared, room, written};
 use crate::simd::{self, Scalar};
 use crate::turn::Turn;
 
 /// Rows `(c, t)` of a tile.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// Pixels between which all rows are visited: their `dy` stays near.
 const PIXELS: usize = 128;
 
-pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> {
+/// Of `x` itself or of what a norm makes of its channels.
+pub(super) fn grad_weight<T: Scalar>(
+    g: &Geometry,
+    dy: &[T],
+    x: &[T],
+    norm: Option<&[Map<T>]>,
+) -> Vec<T> {
     if g.is_pointwise() {
-        return pointwise::grad_weight(g, dy, x);
+        return pointwise::grad_weight(g, dy, x, norm);
     }
     let sizes = Sizes::new(g);
     let Sizes {
@@ -47,13 +54,21 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
             let parts = sums.par_chunks_mut(part * width).enumerate();
             parts.for_each(|(i, sums)| {
                 let first = i * part;
-                sizes.sum(g, &phases, x, &turned, (group, first), sums);
+                let image = Image { x, norm };
+                sizes.sum(g, &phases, image, &turned, (group, first), sums);
             });
         });
     dw.par_chunks_mut(c_out * rows)
         .zip(sums.par_chunks(rows * width))
         .for_each(|(dw, sums)| turn_back(dw, sums, rows, width));
     dw
+}
+
+/// What was convolved.
+#[derive(Clone, Copy)]
+struct Image<'a, T> {
+    x: &'a [T],
+    norm: Option<&'a [Map<T>]>,
 }
 
 /// Of one group.
@@ -100,7 +115,7 @@ impl Sizes {
         &self,
         g: &Geometry,
         phases: &Phases,
-        x: &[T],
+        image: Image<T>,
         turned: &[T],
         (group, first): (usize, usize),
         sums: &mut [T],
@@ -115,11 +130,12 @@ impl Sizes {
         };
         let offsets: Vec<usize> = (first..first + rows).map(row).collect();
         let mut from = vec![T::zero(); channels.len() * stride];
-        for image in 0..g.batch {
-            let of_group = image * g.config.groups + group;
+        for n in 0..g.batch {
+            let of_group = n * g.config.groups + group;
             for (split, c) in from.chunks_exact_mut(stride).zip(channels.clone()) {
-                let plane = &x[(of_group * self.c_in + c) * plane..][..plane];
-                phases.split(g, plane, split);
+                let norm = image.norm.map(|maps| maps[group * self.c_in + c]);
+                let plane = &image.x[(of_group * self.c_in + c) * plane..][..plane];
+                phases.split(g, plane, norm, split);
             }
             let size = g.pixels_out() * self.width;
             simd::run(Rows {
@@ -135,7 +151,7 @@ impl Sizes {
 }
 
 /// `(row, channel)` to `(channel, row)`.
-fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
+pub(super) fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
     let blocks = dw.par_chunks_mut(LANES * rows).enumerate();
     blocks.for_each(|(block, dw)| {
         let turn = Turn::flat(dw.len() / rows, rows, width);
@@ -144,14 +160,14 @@ fn turn_back<T: Scalar>(dw: &mut [T], sums: &[T], rows: usize, width: usize) {
 }
 
 /// `sums[row, o] += Σ_pixels from[offsets[row] + pixel] · dy[pixel, o]`.
-struct Rows<'a, T> {
-    sums: &'a mut [T],
-    from: &'a [T],
-    offsets: &'a [usize],
-    dy: &'a [T],
-    width: usize,
+pub(super) struct Rows<'a, T> {
+    pub(super) sums: &'a mut [T],
+    pub(super) from: &'a [T],
+    pub(super) offsets: &'a [usize],
+    pub(super) dy: &'a [T],
+    pub(super) width: usize,
     /// Pixels of an output's line, and what lies between the starts of two lines in `from`.
-    lines: (usize, usize),
+    pub(super) lines: (usize, usize),
 }
 
 impl<T: Scalar> WithSimd for Rows<'_, T> {
@@ -168,6 +184,10 @@ impl<T: Scalar> WithSimd for Rows<'_, T> {
             while o + 3 * lanes <= self.width {
                 self.columns::<S, 3>(simd, lines, o);
                 o += 3 * lanes;
+            }
+            while o + 2 * lanes <= self.width {
+                self.columns::<S, 2>(simd, lines, o);
+                o += 2 * lanes;
             }
             while o < self.width {
                 self.columns::<S, 1>(simd, lines, o);

@@ -314,7 +314,35 @@ fn norms() -> Vec<Bad> {
     let given = move |x: &Tensor, mean: &Tensor| {
         batch_norm_with(x, &t(&[3]), &t(&[3]), mean, &t(&[3]), 0., relu)
     };
+    let in_front = move |x: &Tensor, gamma: &Tensor, weight: &Tensor| {
+        let norm = Prologue {
+            gamma,
+            beta: &t(&[3]),
+            eps: 0.,
+            activation: relu,
+            statistics: None,
+        };
+        let config = Conv2dConfig {
+            groups: 3,
+            ..Default::default()
+        };
+        Ok(batch_norm_conv2d(x, &norm, weight, None, &config)?.0)
+    };
     vec![
+        bad(&["batch_norm_conv2d", "gamma", "3", "[4]"], move || {
+            in_front(&t(&[2, 3, 5, 5]), &t(&[4]), &t(&[3, 1, 3, 3]))
+        }),
+        bad(
+            &["batch_norm_conv2d", "2 or more", "[1, 3, 1, 1]"],
+            move || in_front(&t(&[1, 3, 1, 1]), &t(&[3]), &t(&[3, 1, 1, 1])),
+        ),
+        bad(&["conv2d", "weight", "[2, 3]", "[3, 1, 3, 3]"], move || {
+            in_front(&t(&[2, 3]), &t(&[3]), &t(&[3, 1, 3, 3]))
+        }),
+        bad(&["conv2d", "weight", "F32", "F64"], move || {
+            let weight = of(DType::F64, &[3, 1, 3, 3]);
+            in_front(&t(&[2, 3, 5, 5]), &t(&[3]), &weight)
+        }),
         bad(&["batch_norm", "x (n, c, …)", "[3]"], move || {
             Ok(batch_norm(&t(&[3]), &t(&[3]), &t(&[3]), 0., relu)?.0)
         }),

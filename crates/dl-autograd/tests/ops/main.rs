@@ -8,6 +8,7 @@ mod attention;
 mod autocast;
 mod bad_calls;
 mod basics;
+mod batch_norm_conv2d;
 mod case;
 mod conventions;
 mod convolution;
@@ -48,6 +49,7 @@ fn cases() -> Vec<Case> {
         activations::cases,
         attention::cases,
         basics::cases,
+        batch_norm_conv2d::cases,
         convolution::cases,
         indexing::cases,
         losses::cases,

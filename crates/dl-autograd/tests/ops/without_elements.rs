@@ -61,6 +61,20 @@ pub fn empty() -> Vec<(&'static str, Vec<Vec<usize>>, Many)> {
         with("batch_norm", &[&[2, 3, 4], &[3], &[3]], move |t| {
             Ok(batch_norm(&t[0], &t[1], &t[2], 1., clamped)?.0)
         }),
+        with(
+            "batch_norm_conv2d",
+            &[&[2, 2, 5, 5], &[2], &[2], &[2, 1, 3, 3]],
+            move |t| {
+                let norm = Prologue {
+                    gamma: &t[1],
+                    beta: &t[2],
+                    eps: 1.,
+                    activation: clamped,
+                    statistics: Some((&t[1], &t[2])),
+                };
+                Ok(batch_norm_conv2d(&t[0], &norm, &t[3], None, &depthwise)?.0)
+            },
+        ),
         with("batch_norm_with", &[&[2, 3, 4], &[3], &[3]], move |t| {
             batch_norm_with(&t[0], &t[1], &t[2], &t[1], &t[2], 1., clamped)
         }),

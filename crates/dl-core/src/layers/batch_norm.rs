@@ -1,9 +1,10 @@
 //! Batch normalisation with running statistics.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Init, ModuleT, VarBuilder};
-use dl_autograd::{Activation, BatchStatistics, Epilogue};
+use candle_nn::{Init, Module, ModuleT, VarBuilder};
+use dl_autograd::{Activation, BatchStatistics, Epilogue, Prologue};
 
+use super::conv2d::Conv2d;
 use crate::summary;
 
 /// PyTorch's defaults.
@@ -92,7 +93,7 @@ impl BatchNorm {
 
     fn normalise(&self, x: &Tensor, end: Epilogue, train: bool) -> Result<Tensor> {
         let eps = self.config.eps;
-        if !train || !self.weight.track_op() {
+        if self.keeps_statistics(train) {
             return dl_autograd::batch_norm_with(
                 x,
                 &self.weight,
@@ -104,13 +105,43 @@ impl BatchNorm {
             );
         }
         let (y, batch) = dl_autograd::batch_norm(x, &self.weight, &self.bias, eps, end)?;
-        if !dl_autograd::is_recomputing() {
+        self.update(&batch)?;
+        Ok(y)
+    }
+
+    fn keeps_statistics(&self, train: bool) -> bool {
+        !train || !self.weight.track_op()
+    }
+
+    /// The layer and the convolution behind it, which for a depthwise one is a single pass over memory.
+    ///
+    /// `x (n, c, h, w)` → what `conv.forward` makes of this layer's result, bit for bit.
+    pub fn forward_conv(&self, x: &Tensor, conv: &Conv2d, train: bool) -> Result<Tensor> {
+        let running = (&self.running_mean, &self.running_var);
+        let norm = Prologue {
+            gamma: &self.weight,
+            beta: &self.bias,
+            eps: self.config.eps,
+            activation: self.config.activation,
+            statistics: self.keeps_statistics(train).then_some(running),
+        };
+        // One that listens is shown the result of every layer.
+        if summary::listens() {
+            return conv.forward(&self.run(x, None, train)?);
+        }
+        let Some((y, batch)) = conv.forward_behind(&norm, x)? else {
+            return conv.forward(&self.run(x, None, train)?);
+        };
+        if let Some(batch) = batch {
             self.update(&batch)?;
         }
         Ok(y)
     }
 
     fn update(&self, batch: &BatchStatistics) -> Result<()> {
+        if dl_autograd::is_recomputing() {
+            return Ok(());
+        }
         let unbiased = batch.count as f64 / (batch.count - 1) as f64;
         let variance = (&batch.variance * unbiased)?;
         for (running, batch) in [
@@ -135,7 +166,10 @@ impl ModuleT for BatchNorm {
 mod tests {
     use super::*;
     use crate::Params;
+    use crate::layers::{Conv2dOptions, Padding, PaddingMode, conv2d};
+    use crate::summary::Summary;
     use candle_core::Device;
+    use dl_autograd::{Purpose, Rng};
 
     #[test]
     fn a_frozen_layer_keeps_its_running_statistics_in_training() {
@@ -168,6 +202,55 @@ mod tests {
             let together = fused.forward_add(&x, &r, train).unwrap();
             // In training the plain layer has moved the statistics once before: they are not used.
             assert_eq!(together.to_vec2::<f32>().unwrap(), apart);
+        }
+    }
+
+    /// In both modes, with every kind of padding, and under a listener, which is shown the layer's result.
+    #[test]
+    fn a_convolution_behind_the_norm_has_the_bits_of_two_layers() {
+        let rng = Rng::new(1, Purpose::Other(0), 0);
+        let mut values = vec![0f32; 2 * 3 * 5 * 6];
+        rng.fill_normal(&mut values);
+        let x = Tensor::from_vec(values, (2, 3, 5, 6), &Device::Cpu).unwrap();
+        for (groups, bias, padding_mode) in [
+            (3, false, PaddingMode::Zeros),
+            (3, true, PaddingMode::Zeros),
+            (1, false, PaddingMode::Reflect),
+        ] {
+            let options = Conv2dOptions {
+                padding: Padding::Explicit(1.into()),
+                padding_mode,
+                groups,
+                bias,
+                ..Default::default()
+            };
+            let build = || {
+                let params = Params::new(0, &Device::Cpu);
+                let conv = conv2d(3, 3, options, params.vb().pp("conv")).unwrap();
+                let relu = BatchNormConfig {
+                    activation: Activation::Relu,
+                    ..Default::default()
+                };
+                let norm = batch_norm(3, relu, params.vb().pp("norm")).unwrap();
+                (params, norm, conv)
+            };
+            let ((ours, norm, conv), (theirs, first, second)) = (build(), build());
+            for train in [true, false] {
+                let together = norm.forward_conv(&x, &conv, train).unwrap();
+                let apart = second
+                    .forward(&first.forward_t(&x, train).unwrap())
+                    .unwrap();
+                let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(values(&together), values(&apart), "{options:?}, {train}");
+                for name in ["norm.running_mean", "norm.running_var"] {
+                    let [ours, theirs] = [&ours, &theirs].map(|p| values(&p.get(name).unwrap()));
+                    assert_eq!(ours, theirs, "{name}");
+                }
+            }
+            let forward = || norm.forward_conv(&x, &conv, false);
+            let kinds = Summary::of(&ours, forward).unwrap().rows;
+            let kinds: Vec<_> = kinds.iter().map(|row| row.kind).collect();
+            assert_eq!(kinds, ["BatchNorm", "Conv2d"]);
         }
     }
 

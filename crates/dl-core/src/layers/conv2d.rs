@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Module, VarBuilder};
-use dl_autograd::{Conv2dConfig, Padding2d};
+use dl_autograd::{BatchStatistics, Conv2dConfig, Padding2d, Prologue};
 
 use super::linear::uniform;
 use super::padding_mode::PaddingMode;
@@ -104,6 +104,38 @@ impl Conv2d {
             Padding::Same => Padding2d::same(size, o.kernel, o.stride, o.dilation),
         }
     }
+
+    fn config(&self, padding: Padding2d) -> Conv2dConfig {
+        Conv2dConfig {
+            stride: self.options.stride,
+            padding,
+            dilation: self.options.dilation,
+            groups: self.options.groups,
+        }
+    }
+
+    fn record(&self, y: &Tensor) {
+        let products = || summary::products(y, &self.weight);
+        summary::record(Some(&self.name), "Conv2d", y, products);
+    }
+
+    /// The layer behind `norm`, in one op, with the statistics of the batch if those were used.
+    ///
+    /// Nothing if there is something between the two: padding that is not zeros.
+    pub(super) fn forward_behind(
+        &self,
+        norm: &Prologue,
+        x: &Tensor,
+    ) -> Result<Option<(Tensor, Option<BatchStatistics>)>> {
+        if self.options.padding_mode != PaddingMode::Zeros {
+            return Ok(None);
+        }
+        let (_, _, h, w) = x.dims4()?;
+        let (bias, config) = (self.bias.as_ref(), self.config(self.padding((h, w))));
+        let (y, batch) = dl_autograd::batch_norm_conv2d(x, norm, &self.weight, bias, &config)?;
+        self.record(&y);
+        Ok(Some((y, batch)))
+    }
 }
 
 impl Module for Conv2d {
@@ -116,16 +148,9 @@ impl Module for Conv2d {
             Some(padded) => (padded, Padding2d::default()),
             None => (x, padding),
         };
-        let config = Conv2dConfig {
-            stride: self.options.stride,
-            padding,
-            dilation: self.options.dilation,
-            groups: self.options.groups,
-        };
-        let y = dl_autograd::conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
-        summary::record(Some(&self.name), "Conv2d", &y, || {
-            summary::products(&y, &self.weight)
-        });
+        let (bias, config) = (self.bias.as_ref(), self.config(padding));
+        let y = dl_autograd::conv2d(x, &self.weight, bias, &config)?;
+        self.record(&y);
         Ok(y)
     }
 }

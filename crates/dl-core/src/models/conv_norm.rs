@@ -52,24 +52,29 @@ impl ConvNorm {
     }
 }
 
-impl ConvNorm {
-    /// With `residual` added, if there is one, before the norm's activation.
-    pub(super) fn forward_add(
-        &self,
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        train: bool,
-    ) -> Result<Tensor> {
-        let y = self.conv.forward(x)?;
-        match residual {
-            Some(residual) => self.norm.forward_add(&y, residual, train),
-            None => self.norm.forward_t(&y, train),
-        }
+/// Several behind each other, with `residual` added before the last activation, if there is one.
+pub(super) fn forward_all(
+    layers: &[ConvNorm],
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    train: bool,
+) -> Result<Tensor> {
+    let [first, rest @ ..] = layers else {
+        return Ok(x.clone());
+    };
+    let (mut y, mut norm) = (first.conv.forward(x)?, &first.norm);
+    for next in rest {
+        y = norm.forward_conv(&y, &next.conv, train)?;
+        norm = &next.norm;
+    }
+    match residual {
+        Some(residual) => norm.forward_add(&y, residual, train),
+        None => norm.forward_t(&y, train),
     }
 }
 
 impl ModuleT for ConvNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.forward_add(x, None, train)
+        self.norm.forward_t(&self.conv.forward(x)?, train)
     }
 }

@@ -9,7 +9,7 @@ use dl_autograd::{Activation, global_avg_pool};
 use serde::{Deserialize, Serialize};
 
 use super::ImageClassifier;
-use super::conv_norm::ConvNorm;
+use super::conv_norm::{ConvNorm, forward_all};
 use crate::layers::{BatchNormConfig, Conv2dOptions, Dropout, Linear, Padding, linear};
 
 /// Repeats, kernel, stride, expansion and output channels of the seven stages of Lite0.
@@ -157,9 +157,7 @@ struct BlockConfig {
 /// Mobile inverted bottleneck: widen, convolve each channel, narrow, add the input back.
 #[derive(Clone, Debug)]
 struct Block {
-    expand: Option<ConvNorm>,
-    depthwise: ConvNorm,
-    project: ConvNorm,
+    convolutions: Vec<ConvNorm>,
     residual: bool,
 }
 
@@ -167,24 +165,21 @@ impl Block {
     fn new(b: BlockConfig, config: &EfficientNetLiteConfig, vb: VarBuilder) -> Result<Self> {
         let wide = b.c_in * b.expand;
         let relu6 = config.norm(Activation::Relu6);
-        let expand = match b.expand {
-            1 => None,
-            _ => {
-                let vbs = (vb.pp("_expand_conv"), vb.pp("_bn0"));
-                let widen = ConvNorm::new((b.c_in, wide), options(1, 1, 1), relu6, vbs)?;
-                Some(widen)
-            }
-        };
+        let mut convolutions = vec![];
+        if b.expand != 1 {
+            let vbs = (vb.pp("_expand_conv"), vb.pp("_bn0"));
+            let widen = ConvNorm::new((b.c_in, wide), options(1, 1, 1), relu6, vbs)?;
+            convolutions.push(widen);
+        }
         let vbs = (vb.pp("_depthwise_conv"), vb.pp("_bn1"));
         let channels = options(b.kernel, b.stride, wide);
-        let depthwise = ConvNorm::new((wide, wide), channels, relu6, vbs)?;
+        convolutions.push(ConvNorm::new((wide, wide), channels, relu6, vbs)?);
         let vbs = (vb.pp("_project_conv"), vb.pp("_bn2"));
         let linear = config.norm(Activation::Identity);
-        let project = ConvNorm::new((wide, b.c_out), options(1, 1, 1), linear, vbs)?;
+        let narrow = ConvNorm::new((wide, b.c_out), options(1, 1, 1), linear, vbs)?;
+        convolutions.push(narrow);
         Ok(Self {
-            expand,
-            depthwise,
-            project,
+            convolutions,
             residual: b.stride == 1 && b.c_in == b.c_out,
         })
     }
@@ -192,13 +187,8 @@ impl Block {
 
 impl ModuleT for Block {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let wide = match &self.expand {
-            Some(expand) => expand.forward_t(x, train)?,
-            None => x.clone(),
-        };
-        let y = self.depthwise.forward_t(&wide, train)?;
         let residual = self.residual.then_some(x);
-        self.project.forward_add(&y, residual, train)
+        forward_all(&self.convolutions, x, residual, train)
     }
 }
 

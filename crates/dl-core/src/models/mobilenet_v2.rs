@@ -6,7 +6,7 @@ use dl_autograd::{Activation, global_avg_pool};
 use serde::{Deserialize, Serialize};
 
 use super::ImageClassifier;
-use super::conv_norm::ConvNorm;
+use super::conv_norm::{ConvNorm, forward_all};
 use crate::layers::{Dropout, Linear, linear};
 
 /// Blocks that are alike but for the stride of the first.
@@ -108,12 +108,8 @@ impl Block {
 
 impl ModuleT for Block {
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let (mut y, count) = (x.clone(), self.convolutions.len());
-        for (i, convolution) in self.convolutions.iter().enumerate() {
-            let residual = (self.residual && i + 1 == count).then_some(x);
-            y = convolution.forward_add(&y, residual, train)?;
-        }
-        Ok(y)
+        let residual = self.residual.then_some(x);
+        forward_all(&self.convolutions, x, residual, train)
     }
 }
 

@@ -6,7 +6,7 @@ use dl_autograd::{Activation, MaxPool2dConfig, global_avg_pool, max_pool2d};
 use serde::{Deserialize, Serialize};
 
 use super::ImageClassifier;
-use super::conv_norm::ConvNorm;
+use super::conv_norm::{ConvNorm, forward_all};
 use super::segment::Segment;
 use crate::layers::{Linear, linear};
 
@@ -169,12 +169,7 @@ impl ModuleT for Block {
             Some(downsample) => downsample.forward_t(x, train)?,
             None => x.clone(),
         };
-        let (mut x, count) = (x.clone(), self.branch.len());
-        for (i, convolution) in self.branch.iter().enumerate() {
-            let residual = (i + 1 == count).then_some(&shortcut);
-            x = convolution.forward_add(&x, residual, train)?;
-        }
-        Ok(x)
+        forward_all(&self.branch, x, Some(&shortcut), train)
     }
 }
 

@@ -425,11 +425,11 @@ mod tests {
             let winograd = Winograd::new(&g).unwrap();
             let (ours, theirs) = (
                 winograd.forward(&x, affine),
-                direct::forward(&g, &x, affine),
+                direct::forward(&g, &x, None, affine),
             );
             assert_close(&format!("{what}: values"), &ours, &theirs);
             let ours = winograd.grad_weight(&dy, &x);
-            let theirs = weight_gradient::grad_weight(&g, &dy, &x);
+            let theirs = weight_gradient::grad_weight(&g, &dy, &x, None);
             assert_close(&format!("{what}: weight"), &ours, &theirs);
             let affine = Affine {
                 bias: None,
@@ -477,11 +477,11 @@ mod tests {
                     bias: None,
                 },
             );
-            let theirs = direct::forward(&g, &x, high);
+            let theirs = direct::forward(&g, &x, None, high);
             off("values", &winograd.forward(&low_x, low), &theirs);
             let ours = Winograd::new(&back).unwrap().grad_input(&low_dy, low);
             off("input", &ours, &direct::grad_input(&g, &dy, high));
-            let theirs = weight_gradient::grad_weight(&g, &dy, &x);
+            let theirs = weight_gradient::grad_weight(&g, &dy, &x, None);
             off("weight", &winograd.grad_weight(&low_dy, &low_x), &theirs);
         }
     }
