@@ -13,7 +13,7 @@ use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
 
 use crate::autocast::Autocast;
 use crate::host::{narrow_to, same_shape, same_type, widen};
-use crate::many_inputs::{self, CustomOpN};
+use crate::many_inputs::{self, CustomOpN, Value};
 use crate::no_grad::{no_grad, operand};
 
 thread_local! {
@@ -227,15 +227,16 @@ pub(crate) fn apply3(
 /// own custom ops end at three inputs.
 pub(crate) fn apply_n(
     inputs: &[&Tensor],
-    value: Tensor,
+    value: impl Into<Value>,
     op: impl CustomOpN + 'static,
 ) -> Result<Tensor> {
     let inputs: Vec<Tensor> = inputs.iter().map(|x| operand(x)).collect();
+    let value = value.into();
     if !inputs.iter().any(Tensor::track_op) {
-        return Ok(value.detach());
+        return Ok(value.tensor());
     }
     let op: Arc<dyn CustomOpN> = Arc::new(op);
-    let y = many_inputs::link(&inputs, &value, &op)?;
+    let y = many_inputs::link(&inputs, value, &op)?;
     record(&inputs.iter().collect::<Vec<_>>(), &y, Op::Many(op));
     Ok(y)
 }

@@ -189,6 +189,10 @@ impl Params {
 
     fn create(&self, shape: &Shape, name: &str, init: Init, dtype: DType) -> Result<Var> {
         let values = initial_values(&Rng::named(self.seed, Purpose::Init, name), shape, init);
+        if dtype == DType::F32 {
+            // Without the copy that a tensor's becoming a Var takes.
+            return Var::from_vec(values, shape, &self.device);
+        }
         let value = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?;
         Var::from_tensor(&value.to_device(&self.device)?)
     }

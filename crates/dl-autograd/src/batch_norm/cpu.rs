@@ -37,14 +37,15 @@ impl Planes {
         T::from_f64(if batch { 1. / self.count() as f64 } else { 0. })
     }
 
-    /// For each channel its planes, image by image.
-    pub(crate) fn by_channel<'a, T>(&self, x: &'a mut [T]) -> Vec<Vec<&'a mut [T]>> {
-        let empty = || Vec::with_capacity(self.batch);
-        let mut channels: Vec<Vec<_>> = (0..self.channels).map(|_| empty()).collect();
+    /// The planes of every channel, image by image.
+    pub(crate) fn by_channel<'a, T: Send>(&self, x: &'a mut [T]) -> ByChannel<'a, T> {
+        let batch = self.batch.max(1);
+        let mut planes: Vec<&mut [T]> = Vec::new();
+        planes.resize_with(self.channels * batch, Default::default);
         for (i, plane) in x.chunks_mut(self.plane.max(1)).enumerate() {
-            channels[i % self.channels].push(plane);
+            planes[i % self.channels * batch + i / self.channels] = plane;
         }
-        channels
+        ByChannel { planes, batch }
     }
 
     /// The planes of one channel, image by image.
@@ -55,6 +56,21 @@ impl Planes {
     ) -> impl DoubleEndedIterator<Item = &'a [T]> + ExactSizeIterator {
         let (plane, channels) = (self.plane, self.channels);
         (0..self.batch).map(move |n| &x[(n * channels + channel) * plane..][..plane])
+    }
+}
+
+/// The planes of all channels, those of one behind each other.
+pub(crate) struct ByChannel<'a, T> {
+    planes: Vec<&'a mut [T]>,
+    batch: usize,
+}
+
+impl<'a, T: Send> ByChannel<'a, T> {
+    /// Channel by channel.
+    pub(crate) fn par_iter_mut(
+        &mut self,
+    ) -> impl IndexedParallelIterator<Item = &mut [&'a mut [T]]> {
+        self.planes.par_chunks_mut(self.batch)
     }
 }
 
@@ -174,14 +190,14 @@ pub(super) fn normalise<T: Scalar, R: Send>(
     let mut y = room(x.len());
     let collected = p
         .by_channel(&mut y)
-        .into_par_iter()
+        .par_iter_mut()
         .enumerate()
         .map(|(channel, y)| {
             let (map, collected) = map_of(channel);
             let residual = residual.map(|r| p.of(r, channel).rev());
             let mut residual = residual.into_iter().flatten();
             // Backwards, to begin with what was read last.
-            for (y, x) in y.into_iter().zip(p.of(x, channel)).rev() {
+            for (y, x) in y.iter_mut().zip(p.of(x, channel)).rev() {
                 dispatch(Normalise {
                     y,
                     x,
@@ -231,12 +247,9 @@ pub(super) fn backward<T: Scalar>(
 ) -> Gradients<T> {
     let through = p.through(batch);
     let mut dx = wanted.x.then(|| room(saved.x.len()));
-    let planes = match &mut dx {
-        Some(dx) => p.by_channel(dx),
-        None => (0..p.channels).map(|_| vec![]).collect(),
-    };
-    let (gamma, beta) = planes
-        .into_par_iter()
+    let (gamma, beta) = p
+        .by_channel(dx.as_deref_mut().unwrap_or_default())
+        .par_iter_mut()
         .enumerate()
         .map(|(channel, dx)| {
             let map = maps[channel];
@@ -263,14 +276,16 @@ pub(crate) fn pull<T: Scalar>(
     dy: &mut [T],
 ) -> (Vec<T>, Vec<T>) {
     let through = p.through(batch);
-    let of_channel = |(channel, dy): (usize, Vec<&mut [T]>)| {
+    let of_channel = |(channel, dy): (usize, &mut [&mut [T]])| {
         let (map, mut totals) = (maps[channel], (0., 0.));
-        for (x, dy) in p.of(x, channel).zip(&dy) {
+        for (x, dy) in p.of(x, channel).zip(dy.iter()) {
             map.add_sums(Saved { x, dy }, &mut totals);
         }
-        map.pull(p.of(x, channel).zip(dy), totals, through)
+        let planes = p.of(x, channel).zip(dy.iter_mut().map(|dy| &mut **dy));
+        map.pull(planes, totals, through)
     };
-    let channels = p.by_channel(dy).into_par_iter().enumerate();
+    let mut planes = p.by_channel(dy);
+    let channels = planes.par_iter_mut().enumerate();
     channels.map(of_channel).unzip()
 }
 
@@ -289,10 +304,10 @@ fn grad_x<T: Scalar>(
     channel: usize,
     map: Map<T>,
     means: (T, T),
-    dx: Vec<&mut [MaybeUninit<T>]>,
+    dx: &mut [&mut [MaybeUninit<T>]],
 ) {
     let planes = p.of(saved.x, channel).zip(p.of(saved.dy, channel));
-    for (dx, (x, dy)) in dx.into_iter().zip(planes).rev() {
+    for (dx, (x, dy)) in dx.iter_mut().zip(planes).rev() {
         dispatch(GradX {
             dx,
             saved: Saved { x, dy },

@@ -59,7 +59,7 @@ impl Forward {
         }
     }
 
-    /// The same with scale and shift behind each other.
+    /// [`pull`](Self::pull) with scale and shift behind each other.
     pub(crate) fn pull_packed(
         &self,
         x: &Tensor,

@@ -420,9 +420,9 @@ pub(super) fn panels<T: Scalar>(
     let each = packed.par_chunks_mut(size.max(1)).enumerate();
     each.for_each(|(i, panel)| {
         let (group, first) = (i / panels, i % panels * PANEL);
-        let lanes = outputs.saturating_sub(first);
-        for (&(channel, tap), to) in terms.iter().zip(panel.chunks_exact_mut(PANEL)) {
-            for (lane, to) in to.iter_mut().take(lanes).enumerate() {
+        for lane in 0..PANEL.min(outputs.saturating_sub(first)) {
+            let to = panel[lane..].iter_mut().step_by(PANEL);
+            for (&(channel, tap), to) in terms.iter().zip(to) {
                 *to = weight(group, first + lane, channel, tap);
             }
         }

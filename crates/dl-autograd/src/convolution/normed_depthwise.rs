@@ -46,7 +46,7 @@ impl<'a, T: Scalar> Layer<'a, T> {
         let collected = self
             .results
             .by_channel(&mut y)
-            .into_par_iter()
+            .par_iter_mut()
             .enumerate()
             .map_init(
                 || Correlation::new(&self.loops),
@@ -54,7 +54,7 @@ impl<'a, T: Scalar> Layer<'a, T> {
                     let (map, collected) = map_of(channel);
                     let kernel = self.loops.kernel(self.weights, channel);
                     // Backwards, to begin with what the statistics read last.
-                    for (y, x) in y.into_iter().zip(self.images.of(x, channel)).rev() {
+                    for (y, x) in y.iter_mut().zip(self.images.of(x, channel)).rev() {
                         correlation.run(x, Some(map), kernel, y);
                     }
                     collected
@@ -79,7 +79,7 @@ impl<'a, T: Scalar> Layer<'a, T> {
         let (gamma, beta) = self
             .images
             .by_channel(&mut dx)
-            .into_par_iter()
+            .par_iter_mut()
             .zip(weight.par_chunks_mut(self.loops.taps()))
             .enumerate()
             .map_init(
@@ -111,10 +111,11 @@ impl<'a, T: Scalar> Layer<'a, T> {
         &'b self,
         saved: Saved<'b, T>,
         channel: usize,
-        dx: Vec<&'b mut [MaybeUninit<T>]>,
+        dx: &'b mut [&mut [MaybeUninit<T>]],
     ) -> impl Iterator<Item = (Saved<'b, T>, &'b mut [MaybeUninit<T>])> {
         let results = self.results.of(saved.dy, channel);
         let planes = self.images.of(saved.x, channel).zip(results);
+        let dx = dx.iter_mut().map(|dx| &mut **dx);
         planes.map(|(x, dy)| Saved { x, dy }).zip(dx)
     }
 }

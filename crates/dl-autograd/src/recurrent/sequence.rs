@@ -7,10 +7,12 @@ use rayon::prelude::*;
 
 use crate::autocast::{self, Lowering};
 use crate::cat::cat;
-use crate::host::{cleared, has_kernel, if_tracked, narrow_to, read, repeated, tensor, widen};
+use crate::host::{
+    cleared, has_kernel, if_tracked, narrow_to, read, repeated, room, tensor, widen, written,
+};
 use crate::lanes::column_sums;
 use crate::linear::{linear, parallelism};
-use crate::many_inputs::CustomOpN;
+use crate::many_inputs::{CustomOpN, Value};
 use crate::matmul::{Matrix, Write, matmul, product};
 use crate::recurrent::packed::{Packed, Rows};
 use crate::recurrent::plan::Plan;
@@ -181,41 +183,49 @@ fn masked(mask: Option<Vec<u8>>, old: State, new: State) -> Result<(Tensor, Stat
 
 /// Outputs and final states in one tensor, row after row: y, h and, if the cell has one, c.
 fn whole<C: Cell, T: Smooth>(plan: Plan, operands: &[Tensor]) -> Result<Tensor> {
-    let hidden = plan.hidden;
+    let shape = (plan.batch * (plan.time + C::STATES), plan.hidden);
     let mut op = Recurrence::<C, T> {
         gates: input_share::<C, T>(&plan, operands)?,
-        by_products: cleared(plan.batch * plan.time * hidden),
+        by_products: cleared(plan.batch * plan.time * plan.hidden),
         plan,
         cell: PhantomData,
     };
-    let all = op.forward(operands)?;
-    let rows = all.len() / hidden;
-    let all = tensor(all, (rows, hidden))?;
+    let all = T::to_cpu_storage_owned(op.forward(operands)?);
+    let all = Value::Host(all, shape.into());
     apply_n(&operands.iter().collect::<Vec<_>>(), all, op)
 }
 
-/// `W_ih·x + b_ih` of all steps, and `b_hh` where it may be added here.
+/// `W_ih·x` of all steps, and `b_ih` where it may not be added to the state's share.
 fn input_share<C: Cell, T: Smooth>(plan: &Plan, operands: &[Tensor]) -> Result<Vec<T>> {
-    let (x, weight, biases) = (&operands[0], &operands[1], &operands[3 + C::STATES..]);
     let rows = plan.batch * plan.time;
+    read::<T, _>(&operands[0], |x| {
+        read::<T, _>(&operands[1], |w| {
+            let x = (x, Matrix::new(rows, plan.inputs));
+            let w = (w, Matrix::new(plan.width, plan.inputs).t());
+            let threads = parallelism(rows * plan.inputs * plan.width);
+            match operands.get(3 + C::STATES).filter(|_| C::SEPARATE) {
+                None => Ok(product(x, w, threads)),
+                Some(bias) => {
+                    let mut gates = repeated(&values(bias)?, rows);
+                    matmul(&mut gates, x, w, Write::Add, threads);
+                    Ok(gates)
+                }
+            }
+        })
+    })
+}
+
+/// What is added to the state's share: `b_hh`, and `b_ih` where it may be added here.
+fn state_bias<C: Cell, T: Smooth>(plan: &Plan, operands: &[Tensor]) -> Result<Vec<T>> {
     let mut bias = vec![T::zero(); plan.width];
-    for b in biases.iter().take(if C::SEPARATE { 1 } else { 2 }) {
+    let biases = &operands[3 + C::STATES..];
+    for b in &biases[biases.len().min(usize::from(C::SEPARATE))..] {
         read::<T, _>(b, |b| {
             bias.iter_mut().zip(b).for_each(|(sum, b)| *sum += *b);
             Ok(())
         })?;
     }
-    let mut gates = repeated(&bias, rows);
-    read::<T, _>(x, |x| {
-        read::<T, _>(weight, |w| {
-            let x = (x, Matrix::new(rows, plan.inputs));
-            let w = (w, Matrix::new(plan.width, plan.inputs).t());
-            let threads = parallelism(rows * plan.inputs * plan.width);
-            matmul(&mut gates, x, w, Write::Add, threads);
-            Ok(())
-        })
-    })?;
-    Ok(gates)
+    Ok(bias)
 }
 
 /// The recurrence of one cell, with what its forward left for its backward.
@@ -241,16 +251,12 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
             width,
             ..
         } = self.plan;
-        let weight = values::<T>(&operands[2])?;
-        let weight = Packed::new(&weight, (hidden, width), [1, hidden]);
-        let bias = match operands
-            .last()
-            .filter(|_| C::SEPARATE && operands.len() > 3 + C::STATES)
-        {
-            Some(bias) => values(bias)?,
-            None => vec![T::zero(); width],
-        };
-        let mut y = cleared(batch * time * hidden);
+        let weight = read::<T, _>(&operands[2], |weight| {
+            Ok(Packed::new(weight, (hidden, width), [1, hidden]))
+        })?;
+        let bias = state_bias::<C, T>(&self.plan, operands)?;
+        let mut all = cleared(batch * (time + C::STATES) * hidden);
+        let (y, ends) = all.split_at_mut(batch * time * hidden);
         let mut state: Vec<Vec<T>> = operands[3..3 + C::STATES]
             .iter()
             .map(values)
@@ -284,10 +290,10 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
                     cell: PhantomData,
                 });
             });
-        for state in state.into_iter().take(C::STATES) {
-            y.extend(state);
+        for (end, state) in ends.chunks_exact_mut((batch * hidden).max(1)).zip(state) {
+            end.copy_from_slice(&state);
         }
-        Ok(y)
+        Ok(all)
     }
 }
 
@@ -361,8 +367,9 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
             width,
             ..
         } = self.plan;
-        let weight = values::<T>(&operands[2])?;
-        let weight = Packed::new(&weight, (width, hidden), [hidden, 1]);
+        let weight = read::<T, _>(&operands[2], |weight| {
+            Ok(Packed::new(weight, (width, hidden), [hidden, 1]))
+        })?;
         let start: Vec<Vec<T>> = operands[3..3 + C::STATES]
             .iter()
             .map(values)
@@ -538,20 +545,19 @@ impl<C: Cell, T: Smooth> Recurrence<C, T> {
 
     /// The state before every step, `(batch, time, hidden)`.
     fn states_before(&self, y: &[T], h0: &[T]) -> Vec<T> {
-        let Plan {
-            batch,
-            time,
-            hidden,
-            ..
-        } = self.plan;
-        let mut before = Vec::with_capacity(y.len());
-        for (sequence, t) in (0..batch).flat_map(|s| (0..time).map(move |t| (s, t))) {
-            before.extend_from_slice(match self.plan.before(sequence, t) {
-                Some(before) => &y[(sequence * time + before) * hidden..][..hidden],
-                None => &h0[sequence * hidden..][..hidden],
-            });
-        }
-        before
+        let Plan { time, hidden, .. } = self.plan;
+        let mut all = room(y.len());
+        let sequences = all.par_chunks_mut(time * hidden).enumerate();
+        sequences.for_each(|(sequence, rows)| {
+            for (t, row) in rows.chunks_exact_mut(hidden).enumerate() {
+                row.write_copy_of_slice(match self.plan.before(sequence, t) {
+                    Some(before) => &y[(sequence * time + before) * hidden..][..hidden],
+                    None => &h0[sequence * hidden..][..hidden],
+                });
+            }
+        });
+        // SAFETY: the rows of all sequences are all of it.
+        unsafe { written(all) }
     }
 
     fn gradients(&self, operands: &[Tensor], all: &[T], dall: &[T]) -> Result<Vec<Option<Tensor>>> {

@@ -21,6 +21,15 @@ pub enum FeedForwardActivation {
     Gelu,
 }
 
+impl FeedForwardActivation {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Relu => dl_autograd::relu(x),
+            Self::Gelu => dl_autograd::gelu(x),
+        }
+    }
+}
+
 /// What a layer of a transformer is besides its width and heads: PyTorch's defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TransformerConfig {
@@ -98,11 +107,7 @@ impl FeedForward {
     }
 
     pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let hidden = self.linear1.forward(x)?;
-        let hidden = match self.activation {
-            FeedForwardActivation::Relu => dl_autograd::relu(&hidden)?,
-            FeedForwardActivation::Gelu => dl_autograd::gelu(&hidden)?,
-        };
+        let hidden = self.activation.apply(&self.linear1.forward(x)?)?;
         self.linear2
             .forward(&self.dropout.forward_t(&hidden, train)?)
     }

@@ -147,15 +147,18 @@ impl Layer {
     }
 
     fn forward(&self, x: &Tensor, mask: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        let y = self
-            .dropout
-            .forward_t(&self.attention(x, mask, train)?, train)?;
+        let y = self.attention(x, mask, train)?;
+        let y = self.dropout.forward_t(&y, train)?;
         let x = self.attention_norm.forward_add(&y, x)?;
-        let y = self
-            .output
-            .forward(&gelu(&self.intermediate.forward(&x)?)?)?;
-        self.output_norm
-            .forward_add(&self.dropout.forward_t(&y, train)?, &x)
+        drop(y);
+        let y = self.dropout.forward_t(&self.feed_forward(&x)?, train)?;
+        self.output_norm.forward_add(&y, &x)
+    }
+
+    /// Without a graph each of its tensors goes before the next but one comes.
+    fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
+        let hidden = gelu(&self.intermediate.forward(x)?)?;
+        self.output.forward(&hidden)
     }
 }
 
