@@ -320,6 +320,9 @@ impl CustomOp1 for MaxPool {
     }
 }
 
+/// Windows below which a row has no block.
+const BLOCK: usize = 4;
+
 /// The order in which a plane is looked at.
 struct Scan<'a> {
     rows: &'a Axis,
@@ -370,6 +373,18 @@ struct Plane<'a, T> {
 impl<T: Scalar> Kernel for Plane<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
+        match self.scan.inside() {
+            Some((1, spans)) => self.blocks::<1>(spans),
+            Some((2, spans)) => self.blocks::<2>(spans),
+            Some((3, spans)) => self.blocks::<3>(spans),
+            _ => self.rows(),
+        }
+    }
+}
+
+impl<T: Scalar> Plane<'_, T> {
+    #[inline(always)]
+    fn rows(self) {
         let (scan, w) = (self.scan, self.scan.columns.size);
         let ow = scan.first.len();
         let outputs = self.y.chunks_exact_mut(ow);
@@ -388,6 +403,76 @@ impl<T: Scalar> Kernel for Plane<'_, T> {
             }
         }
     }
+
+    /// The windows of a row in blocks as wide as it allows, the last of which ends with the row.
+    #[inline(always)]
+    fn blocks<const STRIDE: usize>(self, spans: &[Span]) {
+        match self.scan.first.len() {
+            0..BLOCK => self.rows(),
+            BLOCK..8 => self.blocks_of::<BLOCK, STRIDE>(spans),
+            8..16 => self.blocks_of::<8, STRIDE>(spans),
+            _ => self.blocks_of::<16, STRIDE>(spans),
+        }
+    }
+
+    #[inline(always)]
+    fn blocks_of<const N: usize, const STRIDE: usize>(self, spans: &[Span]) {
+        let (w, ow) = (self.scan.columns.size, self.scan.first.len());
+        let outputs = self.y.chunks_exact_mut(ow);
+        let outputs = outputs.zip(self.at.chunks_exact_mut(ow));
+        for ((y, at), rows) in outputs.zip(&self.scan.rows.elements) {
+            for first in (0..ow).step_by(N) {
+                let first = first.min(ow - N);
+                let starts = rows.iter().map(|row| row * w + first * STRIDE);
+                let (best, place) = block::<T, N, STRIDE>(self.x, starts, spans);
+                y[first..first + N].copy_from_slice(&best);
+                at[first..first + N].copy_from_slice(&place);
+            }
+        }
+    }
+}
+
+impl Scan<'_> {
+    /// Stride and elements of windows that lie wholly in the image.
+    fn inside(&self) -> Option<(usize, &[Span])> {
+        let (stride, spans) = self.regular.as_ref()?;
+        let whole = |span: &Span| (span.lo, span.hi) == (0, self.first.len());
+        spans.iter().all(whole).then_some((*stride, spans))
+    }
+}
+
+/// The largest elements of `N` windows beside each other, and where they are. The first window starts in
+/// each of its rows at one of `starts`.
+#[inline(always)]
+fn block<T: Scalar, const N: usize, const STRIDE: usize>(
+    x: &[T],
+    starts: impl Iterator<Item = usize>,
+    spans: &[Span],
+) -> ([T; N], [u32; N]) {
+    let (mut best, mut at) = ([T::neg_infinity(); N], [0; N]);
+    for (tap, start) in starts
+        .flat_map(|row| spans.iter().map(move |span| row + span.from))
+        .enumerate()
+    {
+        let x = every::<T, N, STRIDE>(&x[start..]);
+        let place: [u32; N] = std::array::from_fn(|i| (start + i * STRIDE) as u32);
+        if tap == 0 {
+            at = place;
+        }
+        for i in 0..N {
+            update(x[i], place[i], &mut best[i], &mut at[i]);
+        }
+    }
+    (best, at)
+}
+
+/// Every `STRIDE`-th element.
+#[inline(always)]
+fn every<T: Scalar, const N: usize, const STRIDE: usize>(x: &[T]) -> [T; N] {
+    match x.as_chunks::<STRIDE>().0.first_chunk::<N>() {
+        Some(groups) => groups.map(|group| group[0]),
+        None => std::array::from_fn(|i| x[i * STRIDE]),
+    }
 }
 
 /// All windows at once, one column of each at a time: the loop over windows is the vector.
@@ -404,9 +489,9 @@ fn regular<T: Scalar>(
         let (y, at) = (&mut y[lo..hi], &mut at[lo..hi]);
         let (x, place) = (&x[from..], (start + from) as u32);
         match stride {
-            1 => every::<T, 1>(x, place, y, at),
-            2 => every::<T, 2>(x, place, y, at),
-            3 => every::<T, 3>(x, place, y, at),
+            1 => along::<T, 1>(x, place, y, at),
+            2 => along::<T, 2>(x, place, y, at),
+            3 => along::<T, 3>(x, place, y, at),
             _ => {
                 for (i, (y, at)) in y.iter_mut().zip(at).enumerate() {
                     update(x[i * stride], place + (i * stride) as u32, y, at);
@@ -417,7 +502,7 @@ fn regular<T: Scalar>(
 }
 
 #[inline(always)]
-fn every<T: Scalar, const STRIDE: usize>(x: &[T], place: u32, y: &mut [T], at: &mut [u32]) {
+fn along<T: Scalar, const STRIDE: usize>(x: &[T], place: u32, y: &mut [T], at: &mut [u32]) {
     let (groups, rest) = x.as_chunks::<STRIDE>();
     let whole = groups.len().min(y.len());
     let (y, last_y) = y.split_at_mut(whole);
@@ -444,4 +529,68 @@ fn update<T: Scalar>(x: T, place: u32, y: &mut T, at: &mut u32) {
     let larger = x > *y || x.is_nan();
     *y = if larger { x } else { *y };
     *at = if larger { place } else { *at };
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result, Tensor, Var};
+
+    use super::{MaxPool2dConfig, max_pool2d};
+
+    /// Few different values, so that many are equal, and a NaN now and then.
+    fn value(i: usize) -> f64 {
+        match i * 7919 % 101 {
+            0 => f64::NAN,
+            n => (n % 5) as f64,
+        }
+    }
+
+    /// The place of the last NaN, or else of the first largest element.
+    fn place(x: &[f64], window: impl Iterator<Item = usize>) -> usize {
+        window
+            .reduce(|best, at| match x[at] > x[best] || x[at].is_nan() {
+                true => at,
+                false => best,
+            })
+            .unwrap()
+    }
+
+    fn check(width: usize, kernel: usize, stride: usize) -> Result<()> {
+        let height = kernel + 2 * stride;
+        let x: Vec<f64> = (0..height * width).map(value).collect();
+        let config = MaxPool2dConfig {
+            kernel: (kernel, kernel),
+            stride: Some((stride, stride)),
+            ..Default::default()
+        };
+        let var = Var::from_vec(x.clone(), (1, 1, height, width), &Device::Cpu)?;
+        let y = max_pool2d(&var, &config)?;
+        let dx = y.backward()?.get(&var).unwrap().flatten_all()?;
+
+        let columns = (width - kernel) / stride + 1;
+        let mut wanted = (vec![], vec![0.; x.len()]);
+        for (row, column) in (0..3).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+            let start = row * stride * width + column * stride;
+            let window = (0..kernel * kernel).map(|t| start + t / kernel * width + t % kernel);
+            let at = place(&x, window);
+            wanted.0.push(x[at]);
+            wanted.1[at] += 1.;
+        }
+        let bits = |x: Vec<f64>| x.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+        let case = format!("{width} wide, kernel {kernel}, stride {stride}");
+        let y: Tensor = y.flatten_all()?;
+        assert_eq!(bits(y.to_vec1()?), bits(wanted.0), "{case}");
+        assert_eq!(dx.to_vec1::<f64>()?, wanted.1, "{case}");
+        Ok(())
+    }
+
+    #[test]
+    fn windows_of_every_width_are_those_of_the_definition() -> Result<()> {
+        for kernel in 1..4 {
+            for stride in 1..5 {
+                (kernel..70).try_for_each(|width| check(width, kernel, stride))?;
+            }
+        }
+        Ok(())
+    }
 }
