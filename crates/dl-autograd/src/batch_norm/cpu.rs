@@ -53,7 +53,7 @@ impl Planes {
         &self,
         x: &'a [T],
         channel: usize,
-    ) -> impl DoubleEndedIterator<Item = &'a [T]> + ExactSizeIterator {
+    ) -> impl DoubleEndedIterator<Item = &'a [T]> + ExactSizeIterator + Clone {
         let (plane, channels) = (self.plane, self.channels);
         (0..self.batch).map(move |n| &x[(n * channels + channel) * plane..][..plane])
     }
@@ -94,7 +94,7 @@ impl<T: Scalar> Map<T> {
     }
 
     /// Adds `g·x̂` and `g` of a plane.
-    pub(crate) fn add_sums(self, saved: Saved<T>, totals: &mut (f64, f64)) {
+    pub(crate) fn add_sums(self, saved: Saved<T>, totals: &mut Totals<T>) {
         dispatch(Reduce {
             saved,
             map: self,
@@ -107,10 +107,10 @@ impl<T: Scalar> Map<T> {
     pub(crate) fn pull<'a>(
         self,
         planes: impl DoubleEndedIterator<Item = (&'a [T], &'a mut [T])>,
-        totals: (f64, f64),
+        totals: Totals<T>,
         through: T,
     ) -> (T, T) {
-        let sums = (T::from_f64(totals.0), T::from_f64(totals.1));
+        let sums = totals.sums();
         let means = (sums.0 * through, sums.1 * through);
         // Backwards, to begin with what the sums read last.
         for (x, dy) in planes.rev() {
@@ -134,18 +134,31 @@ impl<T: Scalar> Map<T> {
     }
 }
 
-/// Mean and biased variance of a channel. Each part of a plane is read twice while it is near: for its mean
+/// Mean and biased variance of a channel. Each of its parts is read twice while it is near: for its mean
 /// and for the squares about it, so that a large mean costs no digits. The parts are then merged.
 ///
 /// Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
 /// variances", 1979.
 pub(super) fn statistics<T: Scalar>(p: &Planes, x: &[T], channel: usize) -> (T, T) {
-    let parts = p.of(x, channel).flat_map(|plane| plane.chunks(PART));
-    let parts: Vec<_> = parts.map(|part| Moments::of(part)).collect();
+    let parts = parts(p, x, channel);
     let count = p.count() as f64;
     let mean = parts.iter().map(|m| m.count * m.mean).sum::<f64>() / count;
     let squares: f64 = parts.iter().map(|m| m.squares_about(mean)).sum();
     (T::from_f64(mean), T::from_f64(squares / count))
+}
+
+/// Small planes of several images together, large ones cut.
+fn parts<T: Scalar>(p: &Planes, x: &[T], channel: usize) -> Vec<Moments> {
+    if p.plane > PART {
+        let parts = p.of(x, channel).flat_map(|plane| plane.chunks(PART));
+        return parts
+            .map(|part| Moments::of(std::iter::once(part)))
+            .collect();
+    }
+    let images = PART / p.plane.max(1);
+    let first = (0..p.batch).step_by(images);
+    let part = |first| p.of(x, channel).skip(first).take(images);
+    first.map(|first| Moments::of(part(first))).collect()
 }
 
 struct Moments {
@@ -156,12 +169,16 @@ struct Moments {
 }
 
 impl Moments {
-    fn of<T: Scalar>(x: &[T]) -> Self {
-        let (mut sum, mut squares, count) = (0., 0., x.len() as f64);
-        dispatch(Sum { x, total: &mut sum });
+    fn of<'a, T: Scalar>(parts: impl Iterator<Item = &'a [T]> + Clone) -> Self {
+        let (mut sum, mut squares) = (0., 0.);
+        let count = parts.clone().map(<[T]>::len).sum::<usize>() as f64;
+        dispatch(Sum {
+            parts: parts.clone(),
+            total: &mut sum,
+        });
         let mean = T::from_f64(sum / count);
         dispatch(Squares {
-            x,
+            parts,
             mean,
             total: &mut squares,
         });
@@ -277,7 +294,7 @@ pub(crate) fn pull<T: Scalar>(
 ) -> (Vec<T>, Vec<T>) {
     let through = p.through(batch);
     let of_channel = |(channel, dy): (usize, &mut [&mut [T]])| {
-        let (map, mut totals) = (maps[channel], (0., 0.));
+        let (map, mut totals) = (maps[channel], Totals::default());
         for (x, dy) in p.of(x, channel).zip(dy.iter()) {
             map.add_sums(Saved { x, dy }, &mut totals);
         }
@@ -290,11 +307,11 @@ pub(crate) fn pull<T: Scalar>(
 }
 
 fn reduce<T: Scalar>(p: &Planes, saved: Saved<T>, channel: usize, map: Map<T>) -> (T, T) {
-    let mut totals = (0., 0.);
+    let mut totals = Totals::default();
     for (x, dy) in p.of(saved.x, channel).zip(p.of(saved.dy, channel)) {
         map.add_sums(Saved { x, dy }, &mut totals);
     }
-    (T::from_f64(totals.0), T::from_f64(totals.1))
+    totals.sums()
 }
 
 /// Right after the sums of the channel, beginning with what they read last.
@@ -317,46 +334,53 @@ fn grad_x<T: Scalar>(
     }
 }
 
-struct Sum<'a, T> {
-    x: &'a [T],
+struct Sum<'a, I> {
+    parts: I,
     total: &'a mut f64,
 }
 
-impl<T: Scalar> Kernel for Sum<'_, T> {
+impl<'b, T: Scalar, I: Iterator<Item = &'b [T]>> Kernel for Sum<'_, I> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let mut lanes = [T::zero(); LANES];
-        let mut chunks = self.x.chunks_exact(LANES);
-        for x in chunks.by_ref() {
-            for lane in 0..LANES {
-                lanes[lane] += x[lane];
-            }
+        for part in self.parts {
+            each(part, &mut lanes, |x, lane| *lane += x);
         }
-        let rest: T = chunks.remainder().iter().copied().sum();
-        *self.total += total(&lanes) + rest.wide();
+        *self.total = total(&lanes);
     }
 }
 
-struct Squares<'a, T> {
-    x: &'a [T],
+struct Squares<'a, I, T> {
+    parts: I,
     mean: T,
     total: &'a mut f64,
 }
 
-impl<T: Scalar> Kernel for Squares<'_, T> {
+impl<'b, T: Scalar, I: Iterator<Item = &'b [T]>> Kernel for Squares<'_, I, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let mut lanes = [T::zero(); LANES];
-        let mut chunks = self.x.chunks_exact(LANES);
-        for x in chunks.by_ref() {
-            for lane in 0..LANES {
-                let d = x[lane] - self.mean;
-                lanes[lane] = d.multiply_add::<FMA>(d, lanes[lane]);
-            }
+        for part in self.parts {
+            each(part, &mut lanes, |x, lane| {
+                let d = x - self.mean;
+                *lane = d.multiply_add::<FMA>(d, *lane);
+            });
         }
-        let rest = chunks.remainder().iter();
-        let rest: T = rest.map(|&x| (x - self.mean) * (x - self.mean)).sum();
-        *self.total += total(&lanes) + rest.wide();
+        *self.total = total(&lanes);
+    }
+}
+
+/// Every element with its lane.
+#[inline(always)]
+fn each<T: Scalar>(x: &[T], lanes: &mut [T; LANES], f: impl Fn(T, &mut T)) {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for x in whole {
+        for lane in 0..LANES {
+            f(x[lane], &mut lanes[lane]);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        f(*x, lane);
     }
 }
 
@@ -388,10 +412,42 @@ impl<T: Scalar> Kernel for Normalise<'_, T> {
     }
 }
 
+/// `Σ g·x̂` and `Σ g` of a channel: sums of some thousand numbers in lanes, their own sum wide.
+pub(crate) struct Totals<T> {
+    lanes: [[T; LANES]; 2],
+    /// Numbers in the lanes.
+    count: usize,
+    wide: (f64, f64),
+}
+
+impl<T: Scalar> Default for Totals<T> {
+    fn default() -> Self {
+        Self {
+            lanes: [[T::zero(); LANES]; 2],
+            count: 0,
+            wide: (0., 0.),
+        }
+    }
+}
+
+impl<T: Scalar> Totals<T> {
+    #[inline(always)]
+    fn fold(&mut self) {
+        self.wide.0 += total(&self.lanes[0]);
+        self.wide.1 += total(&self.lanes[1]);
+        (self.lanes, self.count) = ([[T::zero(); LANES]; 2], 0);
+    }
+
+    fn sums(mut self) -> (T, T) {
+        self.fold();
+        (T::from_f64(self.wide.0), T::from_f64(self.wide.1))
+    }
+}
+
 struct Reduce<'a, T> {
     saved: Saved<'a, T>,
     map: Map<T>,
-    totals: &'a mut (f64, f64),
+    totals: &'a mut Totals<T>,
 }
 
 /// As many elements of each as there are sums: loops of a fixed length become vectors.
@@ -415,7 +471,7 @@ impl<T: Scalar> Reduce<'_, T> {
 impl<T: Scalar> Kernel for Reduce<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let mut sums = [[T::zero(); LANES]; 2];
+        let mut sums = self.totals.lanes;
         let (x, rest_x) = self.saved.x.as_chunks::<LANES>();
         let (dy, rest_dy) = self.saved.dy.as_chunks::<LANES>();
         for (x, dy) in x.iter().zip(dy) {
@@ -427,8 +483,11 @@ impl<T: Scalar> Kernel for Reduce<'_, T> {
             to[..from.len()].copy_from_slice(from);
         }
         self.add::<FMA>(&mut sums, rest.each_ref());
-        self.totals.0 += total(&sums[0]);
-        self.totals.1 += total(&sums[1]);
+        self.totals.lanes = sums;
+        self.totals.count += self.saved.x.len();
+        if self.totals.count >= PART {
+            self.totals.fold();
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::bias::Affine;
 use super::depthwise::{Channel, Correlation, Loops, Transposed, WeightGradient, Wide};
 use super::geometry::Geometry;
-use crate::batch_norm::cpu::{Map, Planes, Saved};
+use crate::batch_norm::cpu::{Map, Planes, Saved, Totals};
 use crate::host::{room, written};
 use crate::simd::Scalar;
 
@@ -151,7 +151,7 @@ impl<'a, T: Scalar> Scratch<'a, T> {
         (map, through): (Map<T>, T),
         dw: Option<&mut [T]>,
     ) -> (T, T) {
-        let mut totals = (0., 0.);
+        let mut totals = Totals::default();
         let mut written = vec![];
         for (Saved { x, dy }, dx) in planes {
             self.wide.fill(dy);
