@@ -9,7 +9,7 @@ use crate::host::{room, written};
 use crate::simd::{Kernel, Scalar, dispatch, total};
 
 const LANES: usize = 32;
-/// Numbers of a plane that stay in the nearest cache.
+/// Numbers that stay in the nearest cache.
 const PART: usize = 4096;
 
 /// `(n, c, plane)`.

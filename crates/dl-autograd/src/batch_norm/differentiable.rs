@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{batch_norm, batch_norm_with};
 use crate::activation::Activation;
 use crate::host::if_tracked;
+use crate::prologue::Prologue;
 
 /// What a differentiable backward needs to know of the forward.
 #[derive(Clone)]
@@ -50,13 +50,14 @@ impl Forward {
     /// The forward, with scale and shift behind each other.
     pub(crate) fn normalise(&self, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
         let [gamma, beta] = parts(x, packed)?;
-        match &self.given {
-            Some((mean, variance)) => {
-                let (eps, activation) = (self.eps, self.activation);
-                batch_norm_with(x, &gamma, &beta, mean, variance, eps, activation)
-            }
-            None => Ok(batch_norm(x, &gamma, &beta, self.eps, self.activation)?.0),
-        }
+        let norm = Prologue {
+            gamma: &gamma,
+            beta: &beta,
+            eps: self.eps,
+            activation: self.activation,
+            statistics: self.given.as_ref().map(|(mean, variance)| (mean, variance)),
+        };
+        Ok(norm.apply(x)?.0)
     }
 
     /// [`pull`](Self::pull) with scale and shift behind each other.

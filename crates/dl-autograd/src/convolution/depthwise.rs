@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::bias::{Affine, alone};
 use super::geometry::Geometry;
 use super::phases::{LANES, Phases};
-use crate::batch_norm::cpu::Map;
+use crate::batch_norm::cpu::{Map, Planes};
 use crate::host::{room, written};
 use crate::simd::{self, Kernel, Scalar, dispatch};
 
@@ -75,13 +75,15 @@ pub(super) fn grad_weight<T: Scalar>(g: &Geometry, dy: &[T], x: &[T]) -> Vec<T> 
     if dy.is_empty() || x.is_empty() {
         return dw;
     }
+    let (images, results) = (
+        Planes::new(&g.input_shape()),
+        Planes::new(&g.output_shape()),
+    );
     dw.par_chunks_mut(loops.taps()).enumerate().for_each_init(
         || (Wide::new(&loops), WeightGradient::new(&loops)),
         |(wide, gradient), (channel, dw)| {
-            for n in 0..g.batch {
-                let plane = n * g.c_in + channel;
-                let x = &x[plane * g.pixels_in()..][..g.pixels_in()];
-                wide.fill(&dy[plane * g.pixels_out()..][..g.pixels_out()]);
+            for (x, dy) in images.of(x, channel).zip(results.of(dy, channel)) {
+                wide.fill(dy);
                 gradient.add(x, None, wide);
             }
             gradient.take(dw);

@@ -126,10 +126,11 @@ impl BatchNorm {
             statistics: self.keeps_statistics(train).then_some(running),
         };
         // One that listens is shown the result of every layer.
-        if summary::listens() {
-            return conv.forward(&self.run(x, None, train)?);
-        }
-        let Some((y, batch)) = conv.forward_behind(&norm, x)? else {
+        let together = match summary::listens() {
+            true => None,
+            false => conv.forward_behind(&norm, x)?,
+        };
+        let Some((y, batch)) = together else {
             return conv.forward(&self.run(x, None, train)?);
         };
         if let Some(batch) = batch {
