@@ -1,5 +1,6 @@
 //! Loops compiled for several instruction sets, one of which is picked at run time.
 
+use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use candle_core::WithDType;
@@ -49,10 +50,12 @@ pub(crate) trait Vectors: Sized {
     fn total<S: Simd>(simd: S, x: Self::In<S>) -> Self;
     fn vectors<S: Simd>(x: &[Self]) -> &[Self::In<S>];
     fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [Self::In<S>];
+    /// Of a [`room`](crate::host::room).
+    fn vectors_of_room<S: Simd>(x: &mut [MaybeUninit<Self>]) -> &mut [MaybeUninit<Self::In<S>>];
 }
 
 macro_rules! vectors {
-    ($t:ty, $in:ident, $splat:ident, $add:ident, $sub:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident, $partial:ident, $total:ident) => {
+    ($t:ty, $in:ident, $splat:ident, $add:ident, $sub:ident, $multiply_add:ident, $cast:ident, $cast_mut:ident, $cast_room:ident, $partial:ident, $total:ident) => {
         impl Vectors for $t {
             type In<S: Simd> = S::$in;
 
@@ -95,6 +98,11 @@ macro_rules! vectors {
             fn vectors_mut<S: Simd>(x: &mut [Self]) -> &mut [S::$in] {
                 S::$cast_mut(x).0
             }
+
+            #[inline(always)]
+            fn vectors_of_room<S: Simd>(x: &mut [MaybeUninit<Self>]) -> &mut [MaybeUninit<S::$in>] {
+                S::$cast_room(x).0
+            }
         }
     };
 }
@@ -108,6 +116,7 @@ vectors!(
     mul_add_e_f32s,
     as_simd_f32s,
     as_mut_simd_f32s,
+    as_uninit_mut_simd_f32s,
     partial_load_f32s,
     reduce_sum_f32s
 );
@@ -120,6 +129,7 @@ vectors!(
     mul_add_e_f64s,
     as_simd_f64s,
     as_mut_simd_f64s,
+    as_uninit_mut_simd_f64s,
     partial_load_f64s,
     reduce_sum_f64s
 );

@@ -107,10 +107,10 @@ impl<T: Scalar> Map<T> {
     pub(crate) fn pull<'a>(
         self,
         planes: impl DoubleEndedIterator<Item = (&'a [T], &'a mut [T])>,
-        totals: Totals<T>,
+        sums: (f64, f64),
         through: T,
     ) -> (T, T) {
-        let sums = totals.sums();
+        let sums: (T, T) = narrow(sums);
         let means = (sums.0 * through, sums.1 * through);
         // Backwards, to begin with what the sums read last.
         for (x, dy) in planes.rev() {
@@ -271,9 +271,10 @@ pub(super) fn backward<T: Scalar>(
         .map(|(channel, dx)| {
             let map = maps[channel];
             let sums = match batch || wanted.affine {
-                true => reduce(p, saved, channel, map),
-                false => (T::zero(), T::zero()),
+                true => reduce(p.of(saved.x, channel).zip(p.of(saved.dy, channel)), map),
+                false => (0., 0.),
             };
+            let sums: (T, T) = narrow(sums);
             let means = (sums.0 * through, sums.1 * through);
             grad_x(p, saved, channel, map, means, dx);
             sums
@@ -284,34 +285,44 @@ pub(super) fn backward<T: Scalar>(
     Gradients { x, gamma, beta }
 }
 
-/// [`backward`] in the place of `dy`: returns the gradients of scale and shift.
+/// [`backward`] in the place of `dy`, with the sums of all channels if they are known: returns the gradients
+/// of scale and shift.
 pub(crate) fn pull<T: Scalar>(
     p: &Planes,
     x: &[T],
     maps: &[Map<T>],
     batch: bool,
+    sums: Option<&[(f64, f64)]>,
     dy: &mut [T],
 ) -> (Vec<T>, Vec<T>) {
     let through = p.through(batch);
     let of_channel = |(channel, dy): (usize, &mut [&mut [T]])| {
-        let (map, mut totals) = (maps[channel], Totals::default());
-        for (x, dy) in p.of(x, channel).zip(dy.iter()) {
-            map.add_sums(Saved { x, dy }, &mut totals);
-        }
+        let map = maps[channel];
+        let sums = match sums {
+            Some(sums) => sums[channel],
+            None => reduce(p.of(x, channel).zip(dy.iter().map(|dy| &**dy)), map),
+        };
         let planes = p.of(x, channel).zip(dy.iter_mut().map(|dy| &mut **dy));
-        map.pull(planes, totals, through)
+        map.pull(planes, sums, through)
     };
     let mut planes = p.by_channel(dy);
     let channels = planes.par_iter_mut().enumerate();
     channels.map(of_channel).unzip()
 }
 
-fn reduce<T: Scalar>(p: &Planes, saved: Saved<T>, channel: usize, map: Map<T>) -> (T, T) {
+fn reduce<'a, T: Scalar>(
+    planes: impl Iterator<Item = (&'a [T], &'a [T])>,
+    map: Map<T>,
+) -> (f64, f64) {
     let mut totals = Totals::default();
-    for (x, dy) in p.of(saved.x, channel).zip(p.of(saved.dy, channel)) {
+    for (x, dy) in planes {
         map.add_sums(Saved { x, dy }, &mut totals);
     }
     totals.sums()
+}
+
+fn narrow<T: Scalar>(sums: (f64, f64)) -> (T, T) {
+    (T::from_f64(sums.0), T::from_f64(sums.1))
 }
 
 /// Right after the sums of the channel, beginning with what they read last.
@@ -438,9 +449,9 @@ impl<T: Scalar> Totals<T> {
         (self.lanes, self.count) = ([[T::zero(); LANES]; 2], 0);
     }
 
-    fn sums(mut self) -> (T, T) {
+    pub(crate) fn sums(mut self) -> (f64, f64) {
         self.fold();
-        (T::from_f64(self.wide.0), T::from_f64(self.wide.1))
+        self.wide
     }
 }
 

@@ -9,6 +9,7 @@ use super::conv2d::{self, Conv2dConfig, conv2d};
 use super::geometry::Geometry;
 use super::normed_depthwise::{Gradients, Layer};
 use super::op::{Convolution, Direction, Operand};
+use super::pointwise_gradients::Backward;
 use super::winograd::Winograd;
 use super::{second_order, weight_gradient};
 use crate::autocast;
@@ -187,18 +188,28 @@ impl Normed {
         if g.is_depthwise() {
             return Layer::new(g, weight).backward(saved, maps, batch, of_weight);
         }
-        let affine = Affine { weight, bias: None };
-        let mut x = self
-            .convolution
-            .pass(Direction::Transposed, saved.dy, affine);
+        let large = Backward::of(g, saved, Some(maps)).filter(|_| of_weight);
+        let (mut x, weight, sums) = match large {
+            Some(large) => {
+                let both = large.run(Some(weight));
+                (both.x, both.weight, Some(both.norm))
+            }
+            None => {
+                let affine = Affine { weight, bias: None };
+                let x = self
+                    .convolution
+                    .pass(Direction::Transposed, saved.dy, affine);
+                let of_weights = || weight_gradient::grad_weight(g, saved.dy, saved.x, Some(maps));
+                (x, if of_weight { of_weights() } else { vec![] }, None)
+            }
+        };
         let images = Planes::new(&g.input_shape());
-        let (gamma, beta) = cpu::pull(&images, saved.x, maps, batch, &mut x);
-        let of_weights = || weight_gradient::grad_weight(g, saved.dy, saved.x, Some(maps));
+        let (gamma, beta) = cpu::pull(&images, saved.x, maps, batch, sums.as_deref(), &mut x);
         Gradients {
             x,
             gamma,
             beta,
-            weight: if of_weight { of_weights() } else { vec![] },
+            weight,
         }
     }
 }

@@ -341,10 +341,10 @@ impl<T> Product<'_, T> {
 }
 
 impl<T: Scalar> Method<T> for Product<'_, T> {
-    type Scratch = Vec<T>;
+    type Scratch = Vec<MaybeUninit<T>>;
 
-    fn scratch(&self, _: usize) -> Vec<T> {
-        vec![T::zero(); TILE * BLOCK]
+    fn scratch(&self, _: usize) -> Self::Scratch {
+        room(TILE * BLOCK)
     }
 
     /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
@@ -377,7 +377,13 @@ impl<T: Scalar> Method<T> for Product<'_, T> {
         buffer
     }
 
-    fn run(&self, part: &Part<T>, (y, plane): (&mut [MaybeUninit<T>], usize), sums: &mut Vec<T>) {
+    fn run(
+        &self,
+        part: &Part<T>,
+        (y, plane): (&mut [MaybeUninit<T>], usize),
+        sums: &mut Self::Scratch,
+    ) {
+        let mut sums: Vec<_> = sums.chunks_exact_mut(BLOCK).collect();
         for (pass, weights) in self.passes.iter().zip(part.weights) {
             let offsets = self.offsets(pass);
             let size = TILE * offsets.len();
@@ -388,8 +394,7 @@ impl<T: Scalar> Method<T> for Product<'_, T> {
                 let len = (end - at).next_multiple_of(LANES).min(BLOCK);
                 for (tile, y) in y.chunks_mut(TILE * plane).enumerate() {
                     simd::run(Sums {
-                        out: sums,
-                        stride: BLOCK,
+                        out: (&mut sums, 0),
                         len,
                         from: &part.from[at..],
                         pitch: PIXELS,
@@ -397,8 +402,10 @@ impl<T: Scalar> Method<T> for Product<'_, T> {
                         weights: &weights[tile * size..][..size],
                         bias: bias_of_tile(part.bias, tile),
                     });
-                    for (sums, y) in sums.chunks_exact(BLOCK).zip(y.chunks_exact_mut(plane)) {
-                        pass.target.write(at, &sums[..len.min(end - at)], y);
+                    for (sums, y) in sums.iter().zip(y.chunks_exact_mut(plane)) {
+                        // SAFETY: `Sums` wrote as many of every line.
+                        let sums = unsafe { sums[..len.min(end - at)].assume_init_ref() };
+                        pass.target.write(at, sums, y);
                     }
                 }
                 at += len;
@@ -442,10 +449,9 @@ pub(super) fn bias_of_tile<T: Scalar>(bias: Option<&[T]>, tile: usize) -> [T; TI
 }
 
 /// `out[o, i] = bias[o] + Σ_k weights[k, o] · from[offsets[k] + i]` for two panels of outputs.
-pub(super) struct Sums<'a, T> {
-    pub(super) out: &'a mut [T],
-    /// From an output to the next.
-    pub(super) stride: usize,
+pub(super) struct Sums<'a, 'b, T> {
+    /// A line for each output that is wanted, written from an element on.
+    pub(super) out: (&'a mut [&'b mut [MaybeUninit<T>]], usize),
     pub(super) len: usize,
     pub(super) from: &'a [T],
     /// From a tile of pixels in `from` to the next.
@@ -455,7 +461,7 @@ pub(super) struct Sums<'a, T> {
     pub(super) bias: [T; TILE],
 }
 
-impl<T: Scalar> WithSimd for Sums<'_, T> {
+impl<T: Scalar> WithSimd for Sums<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -466,34 +472,44 @@ impl<T: Scalar> WithSimd for Sums<'_, T> {
             let pixels = PIXELS.min(self.len - start);
             let mut first = 0;
             while first + 3 * lanes <= pixels {
-                self.panels::<S, 3>(simd, base + first, start + first);
+                self.panels::<S, 3, true>(simd, (base + first, start + first), 3 * lanes);
                 first += 3 * lanes;
             }
-            while first < pixels {
-                self.panels::<S, 1>(simd, base + first, start + first);
+            while first + lanes <= pixels {
+                self.panels::<S, 1, true>(simd, (base + first, start + first), lanes);
                 first += lanes;
+            }
+            if first < pixels {
+                self.panels::<S, 1, false>(simd, (base + first, start + first), pixels - first);
             }
         }
     }
 }
 
-impl<T: Scalar> Sums<'_, T> {
+impl<T: Scalar> Sums<'_, '_, T> {
     /// Both panels at once where the registers hold their sums.
     #[inline(always)]
-    fn panels<S: Simd, const V: usize>(&mut self, simd: S, from: usize, out: usize) {
+    fn panels<S: Simd, const V: usize, const WHOLE: bool>(
+        &mut self,
+        simd: S,
+        at: (usize, usize),
+        len: usize,
+    ) {
         if S::REGISTER_COUNT >= 32 {
-            self.tile::<S, 2, V>(simd, (from, out), 0);
+            self.tile::<S, 2, V, WHOLE>(simd, at, len, 0);
         } else {
-            self.tile::<S, 1, V>(simd, (from, out), 0);
-            self.tile::<S, 1, V>(simd, (from, out), 1);
+            self.tile::<S, 1, V, WHOLE>(simd, at, len, 0);
+            self.tile::<S, 1, V, WHOLE>(simd, at, len, 1);
         }
     }
 
+    /// `V` whole vectors, or `len` numbers of one.
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const V: usize>(
+    fn tile<S: Simd, const P: usize, const V: usize, const WHOLE: bool>(
         &mut self,
         simd: S,
         (from, out): (usize, usize),
+        len: usize,
         panel: usize,
     ) {
         let size = self.offsets.len() * PANEL;
@@ -505,9 +521,14 @@ impl<T: Scalar> Sums<'_, T> {
                 *sum = [T::splat(simd, self.bias[(panel + p) * PANEL + o]); V];
             }
         }
+        let len = if WHOLE { V * T::lanes::<S>() } else { len };
         for (k, offset) in self.offsets.iter().enumerate() {
-            let x = &self.from[offset + from..][..V * T::lanes::<S>()];
-            let x = T::vectors::<S>(x);
+            let from = &self.from[offset + from..][..len];
+            let mut x = [T::splat(simd, T::zero()); V];
+            match WHOLE {
+                true => x.copy_from_slice(T::vectors::<S>(from)),
+                false => x[0] = T::partial(simd, from),
+            }
             for (panel, sums) in panels.iter().zip(&mut sums) {
                 let weights: &[T; PANEL] = &panel[k];
                 for (w, sum) in weights.iter().zip(sums) {
@@ -518,9 +539,17 @@ impl<T: Scalar> Sums<'_, T> {
                 }
             }
         }
-        for (o, sum) in sums.as_flattened().iter().enumerate() {
-            let out = &mut self.out[(panel * PANEL + o) * self.stride + out..];
-            T::vectors_mut::<S>(&mut out[..V * T::lanes::<S>()]).copy_from_slice(sum);
+        let (lines, first) = &mut self.out;
+        let lines = lines.iter_mut().skip(panel * PANEL);
+        for (line, sum) in lines.zip(sums.as_flattened()) {
+            let out = &mut line[*first + out..][..len];
+            if WHOLE {
+                T::vectors_of_room::<S>(out).write_copy_of_slice(sum);
+            } else {
+                let mut last = [T::zero(); LANES];
+                T::vectors_mut::<S>(&mut last)[0] = sum[0];
+                out.write_copy_of_slice(&last[..len]);
+            }
         }
     }
 }

@@ -165,6 +165,6 @@ impl<'a, T: Scalar> Scratch<'a, T> {
         if let Some(dw) = dw {
             self.gradient.take(dw);
         }
-        map.pull(written.into_iter(), totals, through)
+        map.pull(written.into_iter(), totals.sums(), through)
     }
 }

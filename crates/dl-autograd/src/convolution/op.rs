@@ -5,10 +5,11 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
+use super::pointwise_gradients::Backward;
 use super::winograd::Winograd;
 use super::{composed, depthwise, direct, pointwise, second_order, weight_gradient};
 use crate::autocast;
-use crate::batch_norm::cpu::Map;
+use crate::batch_norm::cpu::{Map, Saved};
 use crate::host::{by_dtype, has_kernel, if_tracked, one_float_type, read, slice, tensor};
 use crate::simd::Scalar;
 use crate::tape::{apply2, apply3, differentiable};
@@ -218,6 +219,30 @@ impl Convolution {
         tensor(db, channels)
     }
 
+    /// In one pass over the images, where there is a way.
+    fn both<T: Scalar>(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        w: &Tensor,
+    ) -> Result<Option<(Tensor, Tensor)>> {
+        let g = &self.geometry;
+        if self.direction == Direction::Transposed {
+            return Ok(None);
+        }
+        let grads = read::<T, _>(dy, |dy| {
+            read::<T, _>(x, |x| {
+                read::<T, _>(w, |weight| {
+                    let both = Backward::of(g, Saved { x, dy }, None);
+                    Ok(both.map(|both| both.run(Some(weight))))
+                })
+            })
+        })?;
+        let tensors =
+            grads.map(|grads| Ok((tensor(grads.x, x.dims())?, tensor(grads.weight, w.dims())?)));
+        tensors.transpose()
+    }
+
     fn backward(
         &self,
         x: &Tensor,
@@ -225,6 +250,12 @@ impl Convolution {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dtype = x.dtype();
+        if x.track_op() && w.track_op() {
+            let both = by_dtype!(dtype, "convolution", self.both::<T>(dy, x, w))?;
+            if let Some((dx, dw)) = both {
+                return Ok((Some(dx), Some(dw)));
+            }
+        }
         let dx = if_tracked(x, || {
             by_dtype!(dtype, "convolution", self.grad_input::<T>(dy, x, w))
         })?;

@@ -13,6 +13,9 @@ use crate::rows;
 use crate::simd::{Kernel, Scalar, dispatch};
 pub(super) use crate::turn::LANES;
 
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
 /// Where the taps of a kernel lie in the flattened phases.
 pub(super) struct Phases {
     /// Width of every phase's row.
@@ -275,4 +278,9 @@ impl Place {
 /// share a few lines of the cache.
 pub(super) fn spread(len: usize) -> usize {
     (len.div_ceil(LANES) | 1) * LANES
+}
+
+/// Whether planes of so many pixels lie that far apart.
+pub(super) fn crowded<T>(plane: usize) -> bool {
+    (plane * size_of::<T>()).is_multiple_of(PAGE)
 }

@@ -5,8 +5,9 @@
 //! dw[o, c] = Σ_images Σ_pixels dy[o, pixel] · x[c, pixel]
 //! ```
 //!
-//! The channels of a block of pixels are put beside each other, so that they stay near while all outputs
-//! are computed of them. In the weight gradient the lanes lie along the channels of one side, so that no sum
+//! The channels of a block of pixels stay near while all outputs are computed of them: where they lie, or put
+//! beside each other if a norm makes something else of them, images are small or their planes would share a few
+//! lines of the cache. In the weight gradient of small images the lanes lie along the channels of one side, so that no sum
 //! is folded across a register; each task has its own channels of the other side and sums in the order of the
 //! pixels. The number of threads changes no bit.
 
@@ -17,20 +18,18 @@ use rayon::prelude::*;
 
 use super::bias::Affine;
 use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, bias_of_tile, panels};
-use super::dots;
 use super::geometry::Geometry;
 use super::op::Direction;
-use super::phases::LANES;
+use super::phases::{LANES, crowded};
+use super::pointwise_gradients::Backward;
 use super::weight_gradient::{ROWS, Rows, turn_back};
 use crate::activation::clamp;
-use crate::batch_norm::cpu::Map;
+use crate::batch_norm::cpu::{Map, Saved};
 use crate::host::{cleared, room, written};
 use crate::rows;
 use crate::simd::{self, Kernel, Scalar, dispatch};
 use crate::turn::Turn;
 
-/// Pixels of a plane above which turning a tensor over takes longer than folding sums.
-const LARGE: usize = 400;
 /// Pixels of the weight gradient's blocks: what they read stays near.
 const BLOCK: usize = 5 * PIXELS;
 
@@ -84,10 +83,10 @@ struct Pointwise<'a, T> {
     norm: Option<&'a [Map<T>]>,
 }
 
-/// The channels of a block of pixels, and the sums of a tile of outputs over them.
+/// A block of pixels of all channels, where it has to be copied, and the sums of a tile of outputs over them.
 struct Block<T> {
     channels: Vec<T>,
-    sums: Vec<T>,
+    sums: Vec<MaybeUninit<T>>,
 }
 
 impl<T: Scalar> Method<T> for Pointwise<'_, T> {
@@ -96,7 +95,7 @@ impl<T: Scalar> Method<T> for Pointwise<'_, T> {
     fn scratch(&self, _: usize) -> Block<T> {
         Block {
             channels: vec![T::zero(); self.channels * direct::BLOCK],
-            sums: vec![T::zero(); direct::TILE * direct::BLOCK],
+            sums: room(direct::TILE * direct::BLOCK),
         }
     }
 
@@ -119,41 +118,83 @@ impl<T: Scalar> Method<T> for Pointwise<'_, T> {
         (y, plane): (&mut [MaybeUninit<T>], usize),
         Block { channels, sums }: &mut Block<T>,
     ) {
-        let size = direct::TILE * self.channels;
         let weights = &part.weights[0][part.panel() * PANEL * self.channels..];
-        let offsets: Vec<usize> = (0..self.channels).map(|c| c * PIXELS).collect();
+        let tiles = weights.chunks_exact(direct::TILE * self.channels);
         let pixels = part.from.len() / self.channels;
         let outputs = y.len() / pixels;
+        let mut y: Vec<_> = y.chunks_exact_mut(plane).collect();
+        let mut sums: Vec<_> = sums.chunks_exact_mut(direct::BLOCK).collect();
+        let in_place = self.norm.is_none() && pixels == plane && !crowded::<T>(plane);
+        let (stride, pitch) = match in_place {
+            true => (plane, PIXELS),
+            false => (PIXELS, self.channels * PIXELS),
+        };
+        let offsets: Vec<usize> = (0..self.channels).map(|c| c * stride).collect();
         for first in (0..pixels).step_by(direct::BLOCK) {
             let block = first..pixels.min(first + direct::BLOCK);
-            dispatch(Gather {
-                x: part.from,
-                of_image: self.channels,
-                norm: self.norm.map(|maps| &maps[part.group * self.channels..]),
-                channels: self.channels,
-                plane,
-                block: block.clone(),
-                to: channels,
-            });
-            for tile in 0..outputs.div_ceil(direct::TILE) {
+            let from = match in_place {
+                true => &part.from[first..],
+                false => self.gather(part, plane, &block, channels),
+            };
+            let rows = (0..outputs).step_by(direct::TILE);
+            for (tile, (row, weights)) in rows.zip(tiles.clone()).enumerate() {
+                let rows = row..outputs.min(row + direct::TILE);
+                let out = match pixels == plane {
+                    true => (&mut y[rows.clone()], first),
+                    false => (sums.as_mut_slice(), 0),
+                };
                 simd::run(Sums {
-                    out: sums,
-                    stride: direct::BLOCK,
+                    out,
                     len: block.len(),
-                    from: channels,
-                    pitch: self.channels * PIXELS,
+                    from,
+                    pitch,
                     offsets: &offsets,
-                    weights: &weights[tile * size..][..size],
+                    weights,
                     bias: bias_of_tile(part.bias, tile),
                 });
-                let rows = tile * direct::TILE..outputs.min((tile + 1) * direct::TILE);
-                for (row, sums) in rows.zip(sums.chunks_exact(direct::BLOCK)) {
-                    for piece in pieces(&block, plane) {
-                        let y = &mut y[piece.start(outputs, row, plane)..][..piece.len()];
-                        y.write_copy_of_slice(&sums[piece.at..][..piece.len()]);
-                    }
+                if pixels > plane {
+                    scatter(&sums, (&block, plane), rows, (&mut y, outputs));
                 }
             }
+        }
+    }
+}
+
+impl<T: Scalar> Pointwise<'_, T> {
+    /// Puts a block of pixels of every channel beside each other.
+    fn gather<'b>(
+        &self,
+        part: &Part<T>,
+        plane: usize,
+        block: &Range<usize>,
+        to: &'b mut [T],
+    ) -> &'b [T] {
+        dispatch(Gather {
+            x: part.from,
+            of_image: self.channels,
+            norm: self.norm.map(|maps| &maps[part.group * self.channels..]),
+            channels: self.channels,
+            plane,
+            block: block.clone(),
+            to: &mut *to,
+        });
+        to
+    }
+}
+
+/// Copies the sums over a block of pixels of several images to the planes of the outputs in `rows`.
+fn scatter<T: Scalar>(
+    sums: &[&mut [MaybeUninit<T>]],
+    (block, plane): (&Range<usize>, usize),
+    rows: Range<usize>,
+    (y, outputs): (&mut [&mut [MaybeUninit<T>]], usize),
+) {
+    for (row, sums) in rows.zip(sums) {
+        for piece in pieces(block, plane) {
+            let y = &mut y[piece.image * outputs + row][piece.pixels.clone()];
+            // SAFETY: `Sums` wrote all pixels of the block.
+            let sums = unsafe { sums[piece.at..][..y.len()].assume_init_ref() };
+            y.write_copy_of_slice(sums);
         }
     }
 }
@@ -263,8 +304,8 @@ pub(super) fn grad_weight<T: Scalar>(
     if dy.is_empty() || x.is_empty() {
         return dw;
     }
-    if norm.is_none() && g.pixels_in() > LARGE {
-        return dots::grad_weight(g, dy, x);
+    if let Some(large) = Backward::of(g, Saved { x, dy }, norm) {
+        return large.run(None).weight;
     }
     let side = |values, channels, norm| Side {
         g,

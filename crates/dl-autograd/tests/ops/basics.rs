@@ -46,10 +46,10 @@ pub fn cases() -> Vec<Case> {
     let base = Conv2dConfig::default();
     let mut cases = vec![
         conv("conv2d pointwise", [2, 3, 5, 4], [4, 3, 1, 1], base),
-        // 17·17 pixels are enough columns that each image is multiplied where it lies.
+        // More pixels than one span has.
         conv(
             "conv2d pointwise, large plane",
-            [2, 2, 17, 17],
+            [2, 2, 21, 23],
             [3, 2, 1, 1],
             base,
         ),
