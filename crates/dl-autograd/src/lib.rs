@@ -93,6 +93,7 @@ mod pixel_shuffle;
 mod pointwise;
 mod pool;
 mod pow;
+mod prefetch;
 mod prelu;
 mod prologue;
 mod recurrent;

@@ -6,11 +6,14 @@ use rayon::prelude::*;
 
 use crate::activation::{clamp, pass};
 use crate::host::{room, written};
+use crate::prefetch::ahead;
 use crate::simd::{Kernel, Scalar, dispatch, total};
 
 const LANES: usize = 32;
 /// Numbers that stay in the nearest cache.
 const PART: usize = 4096;
+/// Numbers between two calls for what comes.
+const STEP: usize = 256;
 
 /// `(n, c, plane)`.
 pub(crate) struct Planes {
@@ -386,6 +389,7 @@ impl<'b, T: Scalar, I: Iterator<Item = &'b [T]>> Kernel for Squares<'_, I, T> {
 fn each<T: Scalar>(x: &[T], lanes: &mut [T; LANES], f: impl Fn(T, &mut T)) {
     let (whole, rest) = x.as_chunks::<LANES>();
     for x in whole {
+        ahead(x);
         for lane in 0..LANES {
             f(x[lane], &mut lanes[lane]);
         }
@@ -405,18 +409,23 @@ struct Normalise<'a, T> {
 impl<T: Scalar> Kernel for Normalise<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (scale, shift) = self.map.line();
-        let (pairs, bounds) = (self.y.iter_mut().zip(self.x), self.map.bounds);
+        let ((scale, shift), bounds) = (self.map.line(), self.map.bounds);
         let normal = |x: &T| x.multiply_add::<FMA>(scale, shift);
-        match self.residual {
-            None => {
-                for (y, x) in pairs {
-                    y.write(clamp(normal(x), bounds));
+        let mut residual = self.residual.map(|r| r.chunks(STEP));
+        for (y, x) in self.y.chunks_mut(STEP).zip(self.x.chunks(STEP)) {
+            ahead(y);
+            ahead(x);
+            match residual.as_mut().and_then(Iterator::next) {
+                None => {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        y.write(clamp(normal(x), bounds));
+                    }
                 }
-            }
-            Some(residual) => {
-                for ((y, x), r) in pairs.zip(residual) {
-                    y.write(clamp(normal(x) + *r, bounds));
+                Some(residual) => {
+                    ahead(residual);
+                    for ((y, x), r) in y.iter_mut().zip(x).zip(residual) {
+                        y.write(clamp(normal(x) + *r, bounds));
+                    }
                 }
             }
         }
@@ -486,6 +495,8 @@ impl<T: Scalar> Kernel for Reduce<'_, T> {
         let (x, rest_x) = self.saved.x.as_chunks::<LANES>();
         let (dy, rest_dy) = self.saved.dy.as_chunks::<LANES>();
         for (x, dy) in x.iter().zip(dy) {
+            ahead(x);
+            ahead(dy);
             self.add::<FMA>(&mut sums, [x, dy]);
         }
         // No gradient behind the last element.
@@ -513,8 +524,14 @@ impl<T: Scalar> Kernel for GradX<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Saved { x, dy } = self.saved;
-        for ((dx, x), dy) in self.dx.iter_mut().zip(x).zip(dy) {
-            dx.write(self.map.grad::<FMA>(*x, *dy, self.means));
+        let parts = self.dx.chunks_mut(STEP).zip(x.chunks(STEP));
+        for ((dx, x), dy) in parts.zip(dy.chunks(STEP)) {
+            ahead(dx);
+            ahead(x);
+            ahead(dy);
+            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                dx.write(self.map.grad::<FMA>(*x, *dy, self.means));
+            }
         }
     }
 }
@@ -530,8 +547,12 @@ struct Pull<'a, T> {
 impl<T: Scalar> Kernel for Pull<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for (dy, x) in self.dy.iter_mut().zip(self.x) {
-            *dy = self.map.grad::<FMA>(*x, *dy, self.means);
+        for (dy, x) in self.dy.chunks_mut(STEP).zip(self.x.chunks(STEP)) {
+            ahead(dy);
+            ahead(x);
+            for (dy, x) in dy.iter_mut().zip(x) {
+                *dy = self.map.grad::<FMA>(*x, *dy, self.means);
+            }
         }
     }
 }

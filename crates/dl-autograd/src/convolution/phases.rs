@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::geometry::Geometry;
 use crate::activation::clamp;
 use crate::batch_norm::cpu::Map;
+use crate::prefetch::ahead;
 use crate::rows;
 use crate::simd::{Kernel, Scalar, dispatch};
 pub(super) use crate::turn::LANES;
@@ -178,6 +179,7 @@ impl<T: Scalar> Split<'_, T> {
             &self.phases.columns,
         );
         for (row, start) in rows.zip(self.phases.starts_of_rows(self.g)) {
+            ahead(row);
             let buffer = &mut self.buffer[start..];
             match columns.as_slice() {
                 [all] => rows::copy(&mut buffer[all.clone()], row, store),
@@ -212,6 +214,7 @@ impl<T: Scalar> Kernel for Join<'_, T> {
         let (width, columns) = (self.g.input.1, &self.phases.columns);
         let starts = self.phases.starts_of_rows(self.g);
         for (row, start) in self.plane.chunks_exact_mut(width).zip(starts) {
+            ahead(row);
             let buffer = &self.buffer[start..];
             match columns.as_slice() {
                 [all] => rows::copy(row, &buffer[all.clone()], MaybeUninit::new),
@@ -245,6 +248,7 @@ impl<T: Copy, U: Copy, F: Fn(T) -> U + Copy> Kernel for Rows<'_, T, U, F> {
         let width = self.to.1.min(self.from.1);
         let rows = self.to.0.chunks_mut(self.to.1);
         for (to, from) in rows.zip(self.from.0.chunks(self.from.1)) {
+            ahead(from);
             rows::copy(&mut to[..width], &from[..width], self.store);
         }
     }

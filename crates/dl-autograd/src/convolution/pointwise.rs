@@ -26,12 +26,15 @@ use super::weight_gradient::{ROWS, Rows, turn_back};
 use crate::activation::clamp;
 use crate::batch_norm::cpu::{Map, Saved};
 use crate::host::{cleared, room, written};
+use crate::prefetch::prefetch;
 use crate::rows;
 use crate::simd::{self, Kernel, Scalar, dispatch};
 use crate::turn::Turn;
 
 /// Pixels of the weight gradient's blocks: what they read stays near.
 const BLOCK: usize = 5 * PIXELS;
+/// Channels that are asked for before they are read.
+const AHEAD: usize = 4;
 
 /// Of `x` itself or of what a norm makes of its channels.
 pub(super) fn forward<T: Scalar>(
@@ -251,8 +254,12 @@ impl<T: Scalar> Kernel for Gather<'_, T> {
         let (block, plane) = (self.block.clone(), self.plane);
         for piece in pieces(&block, plane) {
             for channel in 0..self.channels {
-                let from = piece.start(self.of_image, channel, plane);
-                let from = &self.x[from..][..piece.len()];
+                let row = |channel| {
+                    let from = piece.start(self.of_image, channel, plane);
+                    &self.x[from..][..piece.len()]
+                };
+                let from = row(channel);
+                prefetch(row((channel + AHEAD).min(self.channels - 1)));
                 match self.norm {
                     None => self.put(piece.at, channel, from, |x| x),
                     Some(maps) => {
