@@ -248,7 +248,9 @@ impl<T: Copy, U: Copy, F: Fn(T) -> U + Copy> Kernel for Rows<'_, T, U, F> {
         let width = self.to.1.min(self.from.1);
         let rows = self.to.0.chunks_mut(self.to.1);
         for (to, from) in rows.zip(self.from.0.chunks(self.from.1)) {
+            // One of the two is a buffer and near, the other a plane.
             ahead(from);
+            ahead(to);
             rows::copy(&mut to[..width], &from[..width], self.store);
         }
     }
