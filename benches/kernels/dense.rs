@@ -5,7 +5,8 @@ use candle_nn::Module;
 use dl_autograd::{
     Activation, Conv2dConfig, Epilogue, Prologue, add_layer_norm, add_rms_norm, batch_norm,
     batch_norm_conv2d, batch_norm_with, conv2d, embedding, group_norm, instance_norm, layer_norm,
-    linear, linear_with, log_softmax, matmul, rms_norm, softmax, spectral_norm, weight_norm,
+    linear, linear_gelu, linear_with, log_softmax, matmul, rms_norm, softmax, spectral_norm,
+    weight_norm,
 };
 
 use crate::{Kernel, kernel};
@@ -169,6 +170,12 @@ pub fn dense() -> Vec<Kernel> {
             &[&[2048, 768], &[768, 768], &[768]],
             |t| linear_with(&t[0], &t[1], Some(&t[2]), Activation::Relu),
             Some(|t| t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])?.relu()),
+        ),
+        kernel(
+            "linear + gelu, 2048×384→1536",
+            &[&[2048, 384], &[1536, 384], &[1536]],
+            |t| linear_gelu(&t[0], &t[1], Some(&t[2])),
+            Some(|t| t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])?.gelu_erf()),
         ),
         kernel(
             "group_norm 8, 16×64×28×28",

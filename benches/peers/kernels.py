@@ -114,6 +114,10 @@ KERNELS = {
         [(2048, 768), (768, 768), (768,)],
         lambda x, w, b: F.relu(F.linear(x, w, b)),
     ),
+    "linear + gelu, 2048×384→1536": (
+        [(2048, 384), (1536, 384), (1536,)],
+        lambda x, w, b: F.gelu(F.linear(x, w, b)),
+    ),
     "attention, grouped, 4×16/4×256×64": (
         [(4, 16, 256, 64), (4, 4, 256, 64), (4, 4, 256, 64)],
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True),

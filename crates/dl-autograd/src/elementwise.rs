@@ -46,6 +46,12 @@ pub(crate) fn values<T: Smooth>(f: impl Elementwise, x: &[T]) -> Vec<T> {
     unsafe { written(y) }
 }
 
+/// [`values`] in the place of `x`.
+pub(crate) fn replace<T: Smooth>(f: impl Elementwise, x: &mut [T]) {
+    let chunks = x.par_chunks_mut(GRAIN);
+    chunks.for_each(|x| dispatch(Replace(f, x)));
+}
+
 /// `dy·f′(x)` of every element.
 pub(crate) fn backward<T: Smooth>(f: impl Elementwise, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let dx = read::<T, _>(x, |x| read::<T, _>(dy, |dy| Ok(gradients(f, x, dy))))?;
@@ -75,6 +81,15 @@ impl<T: Scalar> Each<T> for Values<'_, T> {
     }
 }
 
+impl<T: Scalar> Each<T> for &mut [T] {
+    #[inline(always)]
+    fn each(self, f: impl Fn(T) -> T) {
+        for x in self {
+            *x = f(*x);
+        }
+    }
+}
+
 struct Slopes<'a, T> {
     x: &'a [T],
     dy: &'a [T],
@@ -93,6 +108,15 @@ impl<T: Scalar> Each<T> for Slopes<'_, T> {
 struct Forward<'a, F, T>(F, Values<'a, T>);
 
 impl<F: Elementwise, T: Smooth> Kernel for Forward<'_, F, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        self.0.value::<T, FMA>(self.1);
+    }
+}
+
+struct Replace<'a, F, T>(F, &'a mut [T]);
+
+impl<F: Elementwise, T: Smooth> Kernel for Replace<'_, F, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         self.0.value::<T, FMA>(self.1);

@@ -16,7 +16,7 @@
 //! | weights of a given length or singular value | [`weight_norm`](weight_norm()), [`spectral_norm`](spectral_norm()), [`power_iteration`] |
 //! | softmax and its logarithm over any dimension | [`softmax`](softmax()), [`log_softmax`] |
 //! | rows of a table | [`embedding`](embedding()) |
-//! | dense layer with activation, batches of matrix products | [`linear`], [`linear_with`], [`matmul`] |
+//! | dense layer with activation, batches of matrix products | [`linear`], [`linear_with`], [`linear_gelu`], [`matmul`] |
 //! | activations | [`relu`], [`relu6`], [`Activation`], [`sigmoid`], [`tanh`], [`silu`], [`gelu`], [`gelu_tanh`] |
 //! | leaky and exponential rectifiers, softplus, Mish, the hard ones | [`leaky_relu`], [`prelu`](prelu()), [`elu`], [`selu`], [`celu`], [`softplus`], [`log_sigmoid`], [`mish`], [`hard_swish`], [`hard_sigmoid`], [`hard_tanh`], [`softsign`] |
 //! | gated units | [`glu`](glu()), [`swiglu`], [`geglu`], [`reglu`] |
@@ -142,7 +142,7 @@ pub use group_norm::{group_norm, instance_norm};
 pub use host::composed;
 pub use interpolate::{Interpolation, interpolate, interpolate_by};
 pub use layer_norm::{add_layer_norm, layer_norm};
-pub use linear::{linear, linear_with};
+pub use linear::{linear, linear_gelu, linear_with};
 pub use loss::{
     BinaryCrossEntropyOptions, CrossEntropyOptions, NllOptions, PointwiseLoss, Reduction,
     binary_cross_entropy_with_logits, cross_entropy, nll_loss, pointwise_loss,

@@ -11,6 +11,7 @@ use crate::host::{
 };
 use crate::lanes::column_sums;
 use crate::matmul::{Matrix, Write, matmul, product};
+use crate::pointwise::gelu_of;
 use crate::simd::{Kernel, Scalar, dispatch};
 use crate::tape::{apply2, apply3, differentiable};
 use crate::view::{contiguous, reshape, transpose};
@@ -57,6 +58,27 @@ pub fn linear_with(
     activation: Activation,
 ) -> Result<Tensor> {
     affine("linear_with", x, weight, bias, activation)
+}
+
+/// `y = gelu(x·Wᵀ + b)`: [`linear`] and [`gelu`](crate::gelu()), whose bits it has. Where nothing is tracked GELU
+/// takes the place of the product, so that the widest tensor of a transformer is held once instead of twice.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[1f64, 2.]], &Device::Cpu)?;
+/// let w = Tensor::new(&[[3f64, -1.]], &Device::Cpu)?;
+/// let y = dl_autograd::linear_gelu(&x, &w, None)?;
+/// assert!((y.to_vec2::<f64>()?[0][0] - 0.8413447460685429).abs() < 1e-14);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    gelu_of(affine(
+        "linear_gelu",
+        x,
+        weight,
+        bias,
+        Activation::Identity,
+    )?)
 }
 
 fn affine(

@@ -1,10 +1,10 @@
 //! Smooth activations: sigmoid, tanh, SiLU, GELU.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, InplaceOp1, Layout, Result, Shape, Tensor, bail};
 
-use crate::elementwise::{Each, Elementwise, backward, forward};
-use crate::host::{by_dtype, float, has_kernel};
+use crate::elementwise::{Each, Elementwise, backward, forward, replace};
+use crate::host::{by_dtype, float, has_kernel, is_half};
 use crate::smooth::Smooth;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -71,6 +71,15 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// ```
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     Pointwise::GeluTanh.apply(x)
+}
+
+/// [`gelu`] of a tensor that nobody else holds: in its place where no gradient needs it.
+pub(crate) fn gelu_of(x: Tensor) -> Result<Tensor> {
+    if x.track_op() || !has_kernel(&x) || is_half(x.dtype()) {
+        return gelu(&x);
+    }
+    x.inplace_op1(&InPlace(Pointwise::Gelu))?;
+    Ok(x)
 }
 
 #[derive(Clone, Copy)]
@@ -210,5 +219,28 @@ impl CustomOp1 for Pointwise {
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         by_dtype!(x.dtype(), "activation", backward::<T>(*self, x, dy)).map(Some)
+    }
+}
+
+struct InPlace(Pointwise);
+
+impl InplaceOp1 for InPlace {
+    fn name(&self) -> &'static str {
+        CustomOp1::name(&self.0)
+    }
+
+    fn cpu_fwd(&self, s: &mut CpuStorage, l: &Layout) -> Result<()> {
+        let Some((start, end)) = l.contiguous_offsets() else {
+            bail!(
+                "expected a contiguous operand, got strides {:?}",
+                l.stride()
+            )
+        };
+        match s {
+            CpuStorage::F32(x) => replace(self.0, &mut x[start..end]),
+            CpuStorage::F64(x) => replace(self.0, &mut x[start..end]),
+            _ => bail!("{} has no kernel for {:?}", self.name(), s.dtype()),
+        }
+        Ok(())
     }
 }

@@ -46,7 +46,7 @@ def batch_norm_with(activation):
 
 CASES = {
     "conv2d pointwise": conv((2, 3, 5, 4), (4, 3, 1, 1)),
-    "conv2d pointwise, large plane": conv((2, 2, 17, 17), (3, 2, 1, 1)),
+    "conv2d pointwise, large plane": conv((2, 2, 21, 23), (3, 2, 1, 1)),
     "conv2d pointwise, stride 2": conv((3, 2, 5, 4), (4, 2, 1, 1), 2),
     "conv2d 3×3, stride 2, odd padding": conv((3, 2, 7, 6), (4, 2, 3, 3), 2, (0, 1, 1, 0)),
     "conv2d rectangular, dilated, strided": conv(
@@ -59,6 +59,7 @@ CASES = {
     "linear without bias": ([(3, 5), (4, 5)], F.linear),
     "linear of a transposed input": ([(5, 3), (4, 5)], lambda x, w: F.linear(x.T, w)),
     "linear, relu": ([(2, 3, 5), (4, 5), (4,)], lambda x, w, b: F.relu(F.linear(x, w, b))),
+    "linear_gelu": ([(2, 3, 5), (4, 5), (4,)], lambda x, w, b: F.gelu(F.linear(x, w, b))),
     "linear, relu6": ([(7, 5), (19, 5), (19,)], lambda x, w, b: F.relu6(F.linear(x * 4, w, b))),
     "linear without bias, relu": ([(3, 5), (4, 5)], lambda x, w: F.relu(F.linear(x, w))),
     "matmul": ([(3, 5), (5, 4)], torch.matmul),

@@ -24,7 +24,8 @@ fn is_product(case: &Case) -> bool {
 
 /// Two operations: what lies between is rounded too if the inputs are of half precision.
 fn is_several(name: &str) -> bool {
-    name == "an op used twice" || name.starts_with("batch_norm_conv2d")
+    let several = ["an op used twice", "linear_gelu"];
+    several.contains(&name) || name.starts_with("batch_norm_conv2d")
 }
 
 fn values(case: &Case) -> Vec<Tensor> {

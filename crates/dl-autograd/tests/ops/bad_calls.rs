@@ -1145,6 +1145,9 @@ fn losses_and_tables() -> Vec<Bad> {
                 binary_cross_entropy_with_logits(&t(&[2]), &t(&[2]), &options, Reduction::Mean)
             },
         ),
+        bad(&["linear_gelu", "weight (out, in)", "[3]"], || {
+            linear_gelu(&t(&[2, 3]), &t(&[3]), None)
+        }),
         bad(&["linear_with", "weight (out, in)", "[3]"], || {
             linear_with(&t(&[2, 3]), &t(&[3]), None, Activation::Relu)
         }),

@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use dl_autograd::{
     Activation, Conv2dConfig, CrossEntropyOptions, Epilogue, Padding2d, Purpose, Reduction, Rng,
     add, batch_norm, batch_norm_with, conv2d, cross_entropy, dropout, global_avg_pool, linear,
-    linear_with, matmul, relu6, scale, sum, transpose,
+    linear_gelu, linear_with, matmul, relu6, scale, sum, transpose,
 };
 
 use crate::case::{Case, case};
@@ -223,6 +223,9 @@ pub fn cases() -> Vec<Case> {
         }),
         case("linear without bias, relu", &[&[3, 5], &[4, 5]], |t| {
             linear_with(&t[0], &t[1], None, Activation::Relu)
+        }),
+        case("linear_gelu", &[&[2, 3, 5], &[4, 5], &[4]], |t| {
+            linear_gelu(&t[0], &t[1], Some(&t[2]))
         }),
         case("matmul", &[&[3, 5], &[5, 4]], |t| matmul(&t[0], &t[1])),
         case("matmul of a batch", &[&[2, 3, 5], &[2, 5, 4]], |t| {

@@ -59,7 +59,7 @@ fn biases() -> Vec<Case> {
         biased("conv2d bias, pointwise", [2, 3, 5, 4], [4, 3, 1, 1], base),
         biased(
             "conv2d bias, large plane",
-            [2, 2, 17, 17],
+            [2, 2, 21, 20],
             [3, 2, 1, 1],
             base,
         ),
@@ -71,7 +71,7 @@ fn biases() -> Vec<Case> {
         ),
         biased(
             "conv2d bias, grouped, large plane",
-            [2, 4, 17, 17],
+            [1, 4, 21, 20],
             [4, 2, 1, 1],
             Conv2dConfig { groups: 2, ..base },
         ),

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use dl_autograd::{
-    embedding, gelu, gelu_tanh, layer_norm, log_softmax, rms_norm, scale, sigmoid, silu, softmax,
-    tanh, transpose,
+    embedding, gelu, gelu_tanh, layer_norm, linear, linear_gelu, log_softmax, rms_norm, scale,
+    sigmoid, silu, softmax, tanh, transpose,
 };
 
 use crate::case::{Case, case};
@@ -75,6 +75,34 @@ fn activations_of_huge_numbers_are_finite_and_let_a_nan_through() {
                 y[0].is_finite() && y[1].is_finite() && y[2].is_nan(),
                 "{name}: {y:?}"
             );
+        }
+    }
+}
+
+/// In the place of the product and in memory of its own.
+#[test]
+fn a_dense_layer_with_gelu_has_the_bits_of_both() {
+    let number = |len: usize| {
+        let all = Tensor::arange(0u32, len as u32, &Device::Cpu).unwrap();
+        let all = all.to_dtype(DType::F64).unwrap();
+        (all * 0.7).unwrap().sin().unwrap()
+    };
+    for dtype in [DType::F64, DType::F32, DType::BF16] {
+        let of = |shape: &[usize]| {
+            let t = number(shape.iter().product()).reshape(shape).unwrap();
+            t.to_dtype(dtype).unwrap()
+        };
+        let (x, w, b) = (of(&[5, 3, 4]), of(&[37, 4]), of(&[37]));
+        let both = gelu(&linear(&x, &w, Some(&b)).unwrap()).unwrap();
+        let tracked = candle_core::Var::from_tensor(&x).unwrap();
+        for x in [&x, tracked.as_tensor()] {
+            let y = linear_gelu(x, &w, Some(&b)).unwrap();
+            let bits = |t: &Tensor| {
+                let t = t.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+                t.to_vec1::<f64>().unwrap()
+            };
+            assert_eq!(y.dims(), [5, 3, 37]);
+            assert_eq!(bits(&y), bits(&both), "{dtype:?}");
         }
     }
 }

@@ -266,6 +266,9 @@ pub fn empty() -> Vec<(&'static str, Vec<Vec<usize>>, Many)> {
             let huber = PointwiseLoss::Huber { delta: 1. };
             pointwise_loss(&t[0], &t[1], huber, Reduction::BatchMean)
         }),
+        with("linear_gelu", &[&[2, 3], &[4, 3], &[4]], |t| {
+            linear_gelu(&t[0], &t[1], Some(&t[2]))
+        }),
         with("linear_with", &[&[2, 3], &[4, 3], &[4]], |t| {
             linear_with(&t[0], &t[1], Some(&t[2]), Activation::Relu6)
         }),

@@ -22,10 +22,10 @@ pub enum FeedForwardActivation {
 }
 
 impl FeedForwardActivation {
-    fn apply(self, x: &Tensor) -> Result<Tensor> {
+    fn of(self, dense: &Linear, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Relu => dl_autograd::relu(x),
-            Self::Gelu => dl_autograd::gelu(x),
+            Self::Relu => dl_autograd::relu(&dense.forward(x)?),
+            Self::Gelu => dense.forward_gelu(x),
         }
     }
 }
@@ -107,7 +107,7 @@ impl FeedForward {
     }
 
     pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let hidden = self.activation.apply(&self.linear1.forward(x)?)?;
+        let hidden = self.activation.of(&self.linear1, x)?;
         self.linear2
             .forward(&self.dropout.forward_t(&hidden, train)?)
     }

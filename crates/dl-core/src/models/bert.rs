@@ -3,8 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
 use dl_autograd::{
-    AttentionOptions, Purpose, add, gelu, narrow, next_rng, reshape, scaled_dot_product_attention,
-    tanh,
+    AttentionOptions, Purpose, add, narrow, next_rng, reshape, scaled_dot_product_attention, tanh,
 };
 use serde::{Deserialize, Serialize};
 
@@ -155,9 +154,8 @@ impl Layer {
         self.output_norm.forward_add(&y, &x)
     }
 
-    /// Without a graph each of its tensors goes before the next but one comes.
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = gelu(&self.intermediate.forward(x)?)?;
+        let hidden = self.intermediate.forward_gelu(x)?;
         self.output.forward(&hidden)
     }
 }
