@@ -52,9 +52,13 @@ pub(super) fn forward<T: Scalar>(
     };
     let layer = Layer::new(g, product.direction, product.channels * product.stride);
     let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
-    layer.run(x, affine.bias, &product, |group, o, c, t| {
-        affine.weight[((group * outputs + o) * channels + c) * taps + t]
-    })
+    let weights = Weights {
+        values: affine.weight,
+        group: outputs * channels * taps,
+        output: channels * taps,
+        channel: taps,
+    };
+    layer.run(x, affine.bias, &product, weights)
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
@@ -73,9 +77,13 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
     };
     let layer = Layer::new(g, product.direction, product.channels * product.stride);
     let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
-    layer.run(dy, affine.bias, &product, |group, c, o, t| {
-        affine.weight[((group * channels + o) * outputs + c) * taps + t]
-    })
+    let weights = Weights {
+        values: affine.weight,
+        group: channels * outputs * taps,
+        output: taps,
+        channel: outputs * taps,
+    };
+    layer.run(dy, affine.bias, &product, weights)
 }
 
 /// How the sums over input channels and taps are taken.
@@ -86,12 +94,8 @@ pub(super) trait Method<T: Scalar>: Sync {
     /// For at most so many output channels.
     fn scratch(&self, channels: usize) -> Self::Scratch;
 
-    /// The weights `(group, output, channel, tap)` in the order in which they are read, pass by pass.
-    fn pack(
-        &self,
-        sizes: (usize, usize),
-        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
-    ) -> Vec<Vec<T>>;
+    /// The weights in the order in which they are read, pass by pass.
+    fn pack(&self, sizes: (usize, usize), weights: Weights<T>) -> Vec<Vec<T>>;
 
     /// The channels of a group of one image as [`run`](Self::run) reads them, in the buffer if
     /// need be.
@@ -167,7 +171,7 @@ impl Layer {
         x: &[T],
         bias: Option<&[T]>,
         method: &impl Method<T>,
-        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
+        weights: Weights<T>,
     ) -> Vec<T> {
         let (outputs, plane) = (self.outputs, self.plane);
         let count = self.batch * self.groups * outputs * plane;
@@ -175,7 +179,7 @@ impl Layer {
             return alone(count, bias, plane);
         }
         let mut y = room(count);
-        let weights = method.pack((self.groups, outputs), weight);
+        let weights = method.pack((self.groups, outputs), weights);
         let image = x.len() / (self.batch * self.groups);
         let tasks = (self.batch * self.groups).div_ceil(self.images);
         let channels = self.channels_of_a_part(tasks);
@@ -348,15 +352,11 @@ impl<T: Scalar> Method<T> for Product<'_, T> {
     }
 
     /// For each pass the weights in panels: `(group, panel, channel, tap, output of the panel)`.
-    fn pack(
-        &self,
-        sizes: (usize, usize),
-        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
-    ) -> Vec<Vec<T>> {
+    fn pack(&self, sizes: (usize, usize), weights: Weights<T>) -> Vec<Vec<T>> {
         let pack = |pass: &Pass| {
             let terms = |c| pass.taps.iter().map(move |tap| (c, tap.0));
             let terms: Vec<_> = (0..self.channels).flat_map(terms).collect();
-            panels(sizes, &terms, &weight)
+            panels(sizes, &terms, weights)
         };
         self.passes.iter().map(pack).collect()
     }
@@ -414,12 +414,22 @@ impl<T: Scalar> Method<T> for Product<'_, T> {
     }
 }
 
+/// Of a group, its outputs, the channels that each sums over and their taps, which are neighbours.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a, T> {
+    pub(super) values: &'a [T],
+    /// From one to the next.
+    pub(super) group: usize,
+    pub(super) output: usize,
+    pub(super) channel: usize,
+}
+
 /// The weights of every output and term, a channel and a tap, of its sum in panels:
 /// `(group, panel, term, output of the panel)`.
 pub(super) fn panels<T: Scalar>(
     (groups, outputs): (usize, usize),
     terms: &[(usize, usize)],
-    weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
+    weights: Weights<T>,
 ) -> Vec<T> {
     let panels = outputs.next_multiple_of(TILE) / PANEL;
     let size = terms.len() * PANEL;
@@ -427,10 +437,22 @@ pub(super) fn panels<T: Scalar>(
     let each = packed.par_chunks_mut(size.max(1)).enumerate();
     each.for_each(|(i, panel)| {
         let (group, first) = (i / panels, i % panels * PANEL);
-        for lane in 0..PANEL.min(outputs.saturating_sub(first)) {
+        let lanes = PANEL.min(outputs.saturating_sub(first));
+        if lanes == 0 {
+            return;
+        }
+        let from = &weights.values[group * weights.group + first * weights.output..];
+        let place = |&(channel, tap): &(usize, usize)| channel * weights.channel + tap;
+        if weights.output == 1 {
+            for (to, term) in panel.chunks_exact_mut(PANEL).zip(terms) {
+                to[..lanes].copy_from_slice(&from[place(term)..][..lanes]);
+            }
+            return;
+        }
+        for lane in 0..lanes {
             let to = panel[lane..].iter_mut().step_by(PANEL);
-            for (&(channel, tap), to) in terms.iter().zip(to) {
-                *to = weight(group, first + lane, channel, tap);
+            for (term, to) in terms.iter().zip(to) {
+                *to = from[lane * weights.output + place(term)];
             }
         }
     });

@@ -17,7 +17,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::bias::Affine;
-use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, bias_of_tile, panels};
+use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, Weights, bias_of_tile, panels};
 use super::geometry::Geometry;
 use super::op::Direction;
 use super::phases::{LANES, crowded};
@@ -50,9 +50,13 @@ pub(super) fn forward<T: Scalar>(
         channels: c_in,
         norm,
     };
-    layer.run(x, affine.bias, &method, |group, o, c, _| {
-        affine.weight[(group * c_out + o) * c_in + c]
-    })
+    let weights = Weights {
+        values: affine.weight,
+        group: c_out * c_in,
+        output: c_in,
+        channel: 1,
+    };
+    layer.run(x, affine.bias, &method, weights)
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
@@ -63,9 +67,13 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
         channels: c_out,
         norm: None,
     };
-    layer.run(dy, affine.bias, &method, |group, c, o, _| {
-        affine.weight[(group * c_out + o) * c_in + c]
-    })
+    let weights = Weights {
+        values: affine.weight,
+        group: c_out * c_in,
+        output: 1,
+        channel: c_in,
+    };
+    layer.run(dy, affine.bias, &method, weights)
 }
 
 /// Small images are put together, so that fewer lanes are lost where one ends.
@@ -102,13 +110,9 @@ impl<T: Scalar> Method<T> for Pointwise<'_, T> {
         }
     }
 
-    fn pack(
-        &self,
-        sizes: (usize, usize),
-        weight: impl Fn(usize, usize, usize, usize) -> T + Sync,
-    ) -> Vec<Vec<T>> {
+    fn pack(&self, sizes: (usize, usize), weights: Weights<T>) -> Vec<Vec<T>> {
         let terms: Vec<_> = (0..self.channels).map(|c| (c, 0)).collect();
-        vec![panels(sizes, &terms, weight)]
+        vec![panels(sizes, &terms, weights)]
     }
 
     fn lay_out<'a>(&self, x: &'a [T], _: usize, _: &'a mut [T]) -> &'a [T] {

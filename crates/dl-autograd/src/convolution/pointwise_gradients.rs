@@ -16,7 +16,7 @@ use std::slice::ChunksExactMut;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::direct::{self, PIXELS, Sums, TILE, panels};
+use super::direct::{self, PIXELS, Sums, TILE, Weights, panels};
 use super::geometry::Geometry;
 use super::phases::crowded;
 use crate::activation::clamp;
@@ -111,10 +111,13 @@ impl<'a, T: Scalar> Backward<'a, T> {
     /// In panels for the sums over the output channels.
     fn pack(&self, weight: &[T]) -> Vec<T> {
         let terms: Vec<_> = (0..self.c_out).map(|o| (o, 0)).collect();
-        let sizes = (self.g.config.groups, self.c_in);
-        panels(sizes, &terms, |group, c, o, _| {
-            weight[(group * self.c_out + o) * self.c_in + c]
-        })
+        let weights = Weights {
+            values: weight,
+            group: self.c_out * self.c_in,
+            output: 1,
+            channel: self.c_in,
+        };
+        panels((self.g.config.groups, self.c_in), &terms, weights)
     }
 
     /// Of a plane.
