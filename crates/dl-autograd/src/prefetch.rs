@@ -11,17 +11,22 @@ const AHEAD: usize = 4096;
 /// Has the lines of `x` brought near while other work goes on.
 #[inline(always)]
 pub(crate) fn prefetch<T>(x: &[T]) {
-    for line in x.chunks(LINE / size_of::<T>()) {
-        ask(line.as_ptr());
-    }
+    lines(x, 0);
 }
 
 /// Has brought near what lies some way behind `x`, which is about to be read or written. In a tensor of small
 /// planes that is the same image's plane a few channels on.
 #[inline(always)]
 pub(crate) fn ahead<T>(x: &[T]) {
-    for line in x.chunks(LINE / size_of::<T>()) {
-        ask(line.as_ptr().wrapping_byte_add(AHEAD));
+    lines(x, AHEAD);
+}
+
+#[inline(always)]
+fn lines<T>(x: &[T], distance: usize) {
+    let mut at = 0;
+    while at < size_of_val(x) {
+        ask(x.as_ptr().wrapping_byte_add(distance + at));
+        at += LINE;
     }
 }
 

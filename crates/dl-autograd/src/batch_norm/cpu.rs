@@ -13,7 +13,7 @@ const LANES: usize = 32;
 /// Numbers that stay in the nearest cache.
 const PART: usize = 4096;
 /// Numbers between two calls for what comes.
-const STEP: usize = 256;
+const STEP: usize = 1024;
 
 /// `(n, c, plane)`.
 pub(crate) struct Planes {
@@ -358,7 +358,10 @@ impl<'b, T: Scalar, I: Iterator<Item = &'b [T]>> Kernel for Sum<'_, I> {
     fn run<const FMA: bool>(self) {
         let mut lanes = [T::zero(); LANES];
         for part in self.parts {
-            each(part, &mut lanes, |x, lane| *lane += x);
+            for part in part.chunks(STEP) {
+                ahead(part);
+                each(part, &mut lanes, |x, lane| *lane += x);
+            }
         }
         *self.total = total(&lanes);
     }
@@ -389,7 +392,6 @@ impl<'b, T: Scalar, I: Iterator<Item = &'b [T]>> Kernel for Squares<'_, I, T> {
 fn each<T: Scalar>(x: &[T], lanes: &mut [T; LANES], f: impl Fn(T, &mut T)) {
     let (whole, rest) = x.as_chunks::<LANES>();
     for x in whole {
-        ahead(x);
         for lane in 0..LANES {
             f(x[lane], &mut lanes[lane]);
         }

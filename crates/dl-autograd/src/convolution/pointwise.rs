@@ -17,7 +17,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::bias::Affine;
-use super::direct::{self, Layer, Method, PANEL, PIXELS, Part, Sums, Weights, bias_of_tile, panels};
+use super::direct::{
+    self, Layer, Method, PANEL, PIXELS, Part, Sums, Weights, bias_of_tile, panels,
+};
 use super::geometry::Geometry;
 use super::op::Direction;
 use super::phases::{LANES, crowded};
