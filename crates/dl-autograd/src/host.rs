@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -102,13 +102,18 @@ pub(crate) fn one_float_type(
 
 /// The elements of a contiguous operand.
 pub(crate) fn slice<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!(
+    Ok(&storage.as_slice::<T>()?[range(layout)?])
+}
+
+/// Where the elements of a contiguous operand lie in its storage.
+pub(crate) fn range(layout: &Layout) -> Result<Range<usize>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(start..end),
+        None => bail!(
             "expected a contiguous operand, got strides {:?}",
             layout.stride()
-        )
-    };
-    Ok(&storage.as_slice::<T>()?[start..end])
+        ),
+    }
 }
 
 /// A tensor whose storage starts with its first element and holds its elements in order.

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, InplaceOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::elementwise::{Each, Elementwise, backward, forward, replace};
-use crate::host::{by_dtype, float, has_kernel, is_half};
+use crate::host::{by_dtype, float, has_kernel, is_half, range};
 use crate::smooth::Smooth;
 use crate::tape::{apply1, differentiable};
 use crate::view::contiguous;
@@ -230,15 +230,9 @@ impl InplaceOp1 for InPlace {
     }
 
     fn cpu_fwd(&self, s: &mut CpuStorage, l: &Layout) -> Result<()> {
-        let Some((start, end)) = l.contiguous_offsets() else {
-            bail!(
-                "expected a contiguous operand, got strides {:?}",
-                l.stride()
-            )
-        };
         match s {
-            CpuStorage::F32(x) => replace(self.0, &mut x[start..end]),
-            CpuStorage::F64(x) => replace(self.0, &mut x[start..end]),
+            CpuStorage::F32(x) => replace(self.0, &mut x[range(l)?]),
+            CpuStorage::F64(x) => replace(self.0, &mut x[range(l)?]),
             _ => bail!("{} has no kernel for {:?}", self.name(), s.dtype()),
         }
         Ok(())

@@ -51,13 +51,7 @@ pub(super) fn forward<T: Scalar>(
         phases,
     };
     let layer = Layer::new(g, product.direction, product.channels * product.stride);
-    let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
-    let weights = Weights {
-        values: affine.weight,
-        group: outputs * channels * taps,
-        output: channels * taps,
-        channel: taps,
-    };
+    let weights = Weights::new(g, product.direction, affine.weight);
     layer.run(x, affine.bias, &product, weights)
 }
 
@@ -76,13 +70,7 @@ pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -
         phases,
     };
     let layer = Layer::new(g, product.direction, product.channels * product.stride);
-    let (outputs, channels, taps) = (layer.outputs, product.channels, g.kernel.0 * g.kernel.1);
-    let weights = Weights {
-        values: affine.weight,
-        group: channels * outputs * taps,
-        output: taps,
-        channel: outputs * taps,
-    };
+    let weights = Weights::new(g, product.direction, affine.weight);
     layer.run(dy, affine.bias, &product, weights)
 }
 
@@ -417,11 +405,29 @@ impl<T: Scalar> Method<T> for Product<'_, T> {
 /// Of a group, its outputs, the channels that each sums over and their taps, which are neighbours.
 #[derive(Clone, Copy)]
 pub(super) struct Weights<'a, T> {
-    pub(super) values: &'a [T],
+    values: &'a [T],
     /// From one to the next.
-    pub(super) group: usize,
-    pub(super) output: usize,
-    pub(super) channel: usize,
+    group: usize,
+    output: usize,
+    channel: usize,
+}
+
+impl<'a, T> Weights<'a, T> {
+    /// Of a convolution or, [`Transposed`](Direction::Transposed), of the way back through it.
+    pub(super) fn new(g: &Geometry, direction: Direction, values: &'a [T]) -> Self {
+        let (taps, groups) = (g.kernel.0 * g.kernel.1, g.config.groups);
+        let row = g.c_in / groups * taps;
+        let (output, channel) = match direction {
+            Direction::Forward => (row, taps),
+            Direction::Transposed => (taps, row),
+        };
+        Self {
+            values,
+            group: g.c_out / groups * row,
+            output,
+            channel,
+        }
+    }
 }
 
 /// The weights of every output and term, a channel and a tap, of its sum in panels:

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::{Affine, grad_bias};
 use super::geometry::Geometry;
-use super::pointwise_gradients::Backward;
+use super::pointwise_gradients::{Backward, pays};
 use super::winograd::Winograd;
 use super::{composed, depthwise, direct, pointwise, second_order, weight_gradient};
 use crate::autocast;
@@ -227,7 +227,7 @@ impl Convolution {
         w: &Tensor,
     ) -> Result<Option<(Tensor, Tensor)>> {
         let g = &self.geometry;
-        if self.direction == Direction::Transposed {
+        if self.direction == Direction::Transposed || !pays(g) {
             return Ok(None);
         }
         let grads = read::<T, _>(dy, |dy| {

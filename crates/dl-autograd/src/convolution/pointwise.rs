@@ -7,9 +7,9 @@
 //!
 //! The channels of a block of pixels stay near while all outputs are computed of them: where they lie, or put
 //! beside each other if a norm makes something else of them, images are small or their planes would share a few
-//! lines of the cache. In the weight gradient of small images the lanes lie along the channels of one side, so that no sum
-//! is folded across a register; each task has its own channels of the other side and sums in the order of the
-//! pixels. The number of threads changes no bit.
+//! lines of the cache. In the weight gradient of small images the lanes lie along the channels of one side, so
+//! that no sum is folded across a register; each task has its own channels of the other side and sums in the
+//! order of the pixels. The number of threads changes no bit.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -45,36 +45,22 @@ pub(super) fn forward<T: Scalar>(
     norm: Option<&[Map<T>]>,
     affine: Affine<T>,
 ) -> Vec<T> {
-    let groups = g.config.groups;
-    let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
     let layer = layer(g, Direction::Forward);
     let method = Pointwise {
-        channels: c_in,
+        channels: g.c_in / g.config.groups,
         norm,
     };
-    let weights = Weights {
-        values: affine.weight,
-        group: c_out * c_in,
-        output: c_in,
-        channel: 1,
-    };
+    let weights = Weights::new(g, Direction::Forward, affine.weight);
     layer.run(x, affine.bias, &method, weights)
 }
 
 pub(super) fn grad_input<T: Scalar>(g: &Geometry, dy: &[T], affine: Affine<T>) -> Vec<T> {
-    let groups = g.config.groups;
-    let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
     let layer = layer(g, Direction::Transposed);
     let method = Pointwise {
-        channels: c_out,
+        channels: g.c_out / g.config.groups,
         norm: None,
     };
-    let weights = Weights {
-        values: affine.weight,
-        group: c_out * c_in,
-        output: 1,
-        channel: c_in,
-    };
+    let weights = Weights::new(g, Direction::Transposed, affine.weight);
     layer.run(dy, affine.bias, &method, weights)
 }
 

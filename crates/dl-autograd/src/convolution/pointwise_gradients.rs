@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::direct::{self, PIXELS, Sums, TILE, Weights, panels};
 use super::geometry::Geometry;
+use super::op::Direction;
 use super::phases::crowded;
 use crate::activation::clamp;
 use crate::batch_norm::cpu::{Map, Saved, Totals};
@@ -32,6 +33,11 @@ const SPANS: usize = 16;
 const NEAR: usize = 1 << 16;
 /// Rows and columns of a tile of dot products.
 const DOTS: usize = 4;
+
+/// Whether both gradients of a convolution are faster together.
+pub(super) fn pays(g: &Geometry) -> bool {
+    g.is_pointwise() && g.pixels_in() > LARGE
+}
 
 /// A 1×1 convolution on its way back.
 pub(super) struct Backward<'a, T> {
@@ -63,8 +69,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         norm: Option<&'a [Map<T>]>,
     ) -> Option<Self> {
         let (groups, plane) = (g.config.groups, g.pixels_in());
-        let some = !saved.x.is_empty() && !saved.dy.is_empty();
-        if !(g.is_pointwise() && plane > LARGE && some) {
+        if !pays(g) || saved.x.is_empty() || saved.dy.is_empty() {
             return None;
         }
         let (c_in, c_out) = (g.c_in / groups, g.c_out / groups);
@@ -111,12 +116,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     /// In panels for the sums over the output channels.
     fn pack(&self, weight: &[T]) -> Vec<T> {
         let terms: Vec<_> = (0..self.c_out).map(|o| (o, 0)).collect();
-        let weights = Weights {
-            values: weight,
-            group: self.c_out * self.c_in,
-            output: 1,
-            channel: self.c_in,
-        };
+        let weights = Weights::new(self.g, Direction::Transposed, weight);
         panels((self.g.config.groups, self.c_in), &terms, weights)
     }
 
@@ -162,10 +162,12 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let rows = dw.par_chunks_mut(self.c_in).enumerate();
         rows.for_each(|(o, dw)| {
             let (group, row) = (o / self.c_out, o % self.c_out * self.c_in);
-            for task in (0..self.g.batch).flat_map(|n| (0..spans).map(move |s| (n, s))) {
-                let task = (task.0 * groups + group) * spans + task.1;
-                let sums = &sums[task * size + row..];
-                dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += *sum);
+            for image in 0..self.g.batch {
+                for span in 0..spans {
+                    let task = (image * groups + group) * spans + span;
+                    let sums = &sums[task * size + row..];
+                    dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += *sum);
+                }
             }
         });
         dw

@@ -53,24 +53,21 @@ pub(super) fn uniform(fan_in: usize) -> Init {
 impl Linear {
     /// GELU of what [`forward`](Module::forward) gives; see [`linear_gelu`](dl_autograd::linear_gelu()).
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
-        self.recorded(dl_autograd::linear_gelu(
-            x,
-            &self.weight,
-            self.bias.as_ref(),
-        ))
+        let y = dl_autograd::linear_gelu(x, &self.weight, self.bias.as_ref())?;
+        Ok(self.recorded(y))
     }
 
-    fn recorded(&self, y: Result<Tensor>) -> Result<Tensor> {
-        let y = y?;
+    fn recorded(&self, y: Tensor) -> Tensor {
         summary::record(Some(&self.name), "Linear", &y, || {
             summary::products(&y, &self.weight)
         });
-        Ok(y)
+        y
     }
 }
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.recorded(dl_autograd::linear(x, &self.weight, self.bias.as_ref()))
+        let y = dl_autograd::linear(x, &self.weight, self.bias.as_ref())?;
+        Ok(self.recorded(y))
     }
 }
